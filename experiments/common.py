@@ -1,0 +1,130 @@
+"""Flags that several mains share, and what they stand for."""
+
+import ctypes
+import os
+import pathlib
+import sys
+from typing import Any, NamedTuple
+
+from absl import app
+from absl import flags
+from absl import logging
+import jax
+
+from orjax import checkpoints
+from orjax import datasets
+from orjax import models
+from orjax import training
+
+DATASET = flags.DEFINE_enum("dataset", "digits", datasets.NAMES, "Data set.")
+DATA_DIR = flags.DEFINE_string(
+    "data_dir", "~/tensorflow_datasets", "Where TFDS keeps its prepared data sets.")
+MODEL_DIR = flags.DEFINE_string(
+    "model_dir", "models", "Where trained classifiers are saved and looked for.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
+NUM_EPOCHS = flags.DEFINE_integer(
+    "num_epochs", None, "Training epochs, if the classifier must be trained "
+    "(default: 50, the recipe of the ZOO networks).", lower_bound=1)
+COMPILATION_CACHE = flags.DEFINE_string(
+    "compilation_cache", "~/.cache/orjax", "Folder of compiled programs (speed only); "
+    "empty to switch it off.")
+
+_BATCH_SIZE = 128
+# ZOO's train_models.py keeps the first 5,000 images of MNIST and CIFAR10 for validation.
+_NUM_VALIDATION = {"mnist": 5000, "cifar10": 5000, "digits": 0}
+
+
+class Model(NamedTuple):
+  """A trained classifier and what is known of it."""
+
+  classifier: models.Classifier
+  variables: Any
+  name: str
+  accuracy: float
+  fingerprint: str
+
+
+def run(main) -> None:
+  """Runs `main()` under absl; an expected error is one sentence and exit code 1."""
+
+  def guarded(argv):
+    if len(argv) > 1:
+      sys.exit(f"error: unexpected argument {argv[1]!r}: flags start with --")
+    _set_up()
+    try:
+      main()
+    except (ValueError, OSError, FloatingPointError) as e:
+      if os.environ.get("ORJAX_TRACEBACK"):
+        raise
+      sys.exit(f"error: {e}")
+
+  app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv):
+  try:
+    return flags.FLAGS(argv)
+  except flags.Error as e:
+    sys.exit(f"error: {e} (--help lists the flags)")
+
+
+def _set_up():
+  logging.set_verbosity(logging.WARNING)  # orbax tells its whole life at INFO
+  if COMPILATION_CACHE.value:
+    jax.config.update("jax_compilation_cache_dir",
+                      str(pathlib.Path(COMPILATION_CACHE.value).expanduser()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+  if sys.platform == "linux":
+    # Fresh mappings for every activation halve the speed on a CPU; glibc only.
+    try:
+      for option, value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):
+        ctypes.CDLL(None).mallopt(option, value)
+    except AttributeError:
+      pass
+
+
+def model_folder(dataset: str) -> str:
+  """Where the classifier of a data set lives."""
+  return os.path.join(os.path.expanduser(MODEL_DIR.value), f"convnet_{dataset}")
+
+
+def load_or_train(dataset: str) -> Model:
+  """Finds the data set's classifier under --model_dir, or trains it first."""
+  name = f"convnet_{dataset}"
+  classifier = models.build(name)
+  folder = model_folder(dataset)
+  meta = {"model": name, "dataset": dataset}
+  saved = checkpoints.load(folder)
+  if saved is not None:
+    checkpoints.check_meta(folder, saved.meta, meta)
+  if saved is None or not saved.meta["finished"]:
+    saved = train(dataset)
+  variables = saved.state["variables"] if isinstance(saved.state, dict) else (
+      saved.state.variables)
+  expected = jax.eval_shape(classifier.init, jax.random.key(0))
+  if (jax.tree.map(lambda x: x.shape, variables)
+      != jax.tree.map(lambda x: x.shape, expected)):
+    raise ValueError(f"the checkpoint in {folder} does not fit {name}: pass another "
+                     f"--model_dir")
+  variables = jax.tree.map(jax.numpy.asarray, variables)
+  return Model(classifier, variables, name, saved.meta["test_accuracy"],
+               checkpoints.fingerprint(variables))
+
+
+def train(dataset: str) -> checkpoints.Checkpoint:
+  """Trains the data set's classifier by the recipe of the ZOO networks."""
+  name = f"convnet_{dataset}"
+  classifier = models.build(name)
+  train_split = datasets.load(dataset, "train", DATA_DIR.value)
+  train_split = datasets.Dataset(*(x[_NUM_VALIDATION[dataset]:] for x in train_split))
+  num_epochs = NUM_EPOCHS.value or 50
+  num_steps = num_epochs * (len(train_split.labels) // _BATCH_SIZE)
+  print(f"training {name} for {num_epochs} epochs ({num_steps} steps) into "
+        f"{model_folder(dataset)}", flush=True)
+  return training.fit(
+      training.trainer(classifier, training.zoo_optimizer()), train_split,
+      seed=SEED.value, num_steps=num_steps, batch_size=_BATCH_SIZE,
+      directory=model_folder(dataset), apply=classifier.apply,
+      meta={"model": name, "dataset": dataset,
+            "batch_size": _BATCH_SIZE, "seed": SEED.value},
+      test=datasets.load(dataset, "test", DATA_DIR.value))

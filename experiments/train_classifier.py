@@ -1,0 +1,16 @@
+"""Trains the classifier of a data set, resumable, and prints its test accuracy.
+
+    python experiments/train_classifier.py --dataset=mnist --model_dir=models
+"""
+
+import common
+
+
+def main():
+  saved = common.train(common.DATASET.value)
+  print(f"{saved.meta['model']}: test accuracy {saved.meta['test_accuracy']:.4f} after "
+        f"{saved.meta['num_steps']} steps, in {common.model_folder(common.DATASET.value)}")
+
+
+if __name__ == "__main__":
+  common.run(main)

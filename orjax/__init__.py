@@ -1,0 +1,1 @@
+"""How much does randomizing a classifier's output really protect it?"""

@@ -1,0 +1,161 @@
+"""ZOO: coordinate descent on central differences, for the smallest l2 distance."""
+
+from typing import Any, Callable, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from orjax import estimators
+from orjax import geometry
+from orjax.attacks import wrappers
+from orjax.types import Attack
+from orjax.types import Objective
+from orjax.types import StepInfo
+
+
+class Solver(NamedTuple):
+  """How a coordinate moves.
+
+  Attributes:
+    init: `init(size) -> state`.
+    update: `update(state, coordinates, slopes, curvatures) -> (moves [B], state)`.
+  """
+
+  init: Callable[[int], Any]
+  update: Callable[..., tuple[jax.Array, Any]]
+
+
+class AdamState(NamedTuple):
+  """Per coordinate [D]: both moments and how often it was updated, plus 1."""
+
+  first_moment: jax.Array
+  second_moment: jax.Array
+  count: jax.Array
+
+
+def adam(*, learning_rate: float = 0.01, b1: float = 0.9, b2: float = 0.999,
+         epsilon: float = 1e-8) -> Solver:
+  """Adam with its own step counter for every coordinate; only the chosen ones advance."""
+
+  def init(size):
+    return AdamState(jnp.zeros(size), jnp.zeros(size), jnp.ones(size, jnp.int32))
+
+  def update(state, coordinates, slopes, curvatures):
+    del curvatures
+    first = b1 * state.first_moment[coordinates] + (1 - b1) * slopes
+    second = b2 * state.second_moment[coordinates] + (1 - b2) * slopes**2
+    count = state.count[coordinates]
+    power = count.astype(jnp.float32)
+    rate = learning_rate * jnp.sqrt(1 - b2**power) / (1 - b1**power)
+    # A slope that is no number says nothing: its coordinate stays as it is.
+    usable = jnp.isfinite(slopes)
+    keep = lambda new, old: old.at[coordinates].set(jnp.where(usable, new, old[coordinates]))
+    state = AdamState(keep(first, state.first_moment), keep(second, state.second_moment),
+                      keep(count + 1, state.count))
+    return jnp.where(usable, -rate * first / (jnp.sqrt(second) + epsilon), 0), state
+
+  return Solver(init, update)
+
+
+class CoordinateDescentState(NamedTuple):
+  """The modifier [H, W, C], the solver's state, the image judged last."""
+
+  modifier: jax.Array
+  solver: Any
+  adversarial: jax.Array
+
+
+def coordinate_descent(objective: Objective, solver: Solver, *, trade_off: jax.Array,
+                       num_coordinates: int = 128, spacing: float = 1e-4,
+                       tanh_space: bool = False) -> Attack:
+  """One iteration of ZOO a step: 2 num_coordinates + 1 rows in one query.
+
+  Minimises ||x - x0||^2 + trade_off * objective.loss over a modifier of the image, along
+  coordinates drawn without replacement. The row for the image itself, which the central
+  differences do not need, is the success test.
+
+  Args:
+    objective: what the attacker wants.
+    solver: how coordinates move.
+    trade_off: c; may be traced.
+    num_coordinates: coordinates a step.
+    spacing: h, in the modifier's units.
+    tanh_space: the modifier is added to arctanh(image), as ZOO does for CIFAR10 and
+      ImageNet; otherwise to the image, clipped to the box after every update.
+
+  Returns:
+    An `Attack` that never finishes; `adversarial` is the image judged by the step, from
+    before its update.
+
+  References:
+    Chen et al. (2017), algorithms 1 and 2, and `blackbox_optimizer` of their code.
+  """
+
+  def to_image(modifier, image):
+    if tanh_space:
+      return geometry.from_tanh_space(geometry.to_tanh_space(image) + modifier)
+    return image + modifier
+
+  def init(key, example):
+    del key
+    modifier = jnp.zeros_like(example.image)
+    return CoordinateDescentState(
+        modifier, solver.init(modifier.size), to_image(modifier, example.image))
+
+  def step(key, oracle, example, state):
+    coordinate_key, query_key = jax.random.split(key)
+    image, modifier = example.image, state.modifier
+    coordinates = estimators.draw_coordinates(coordinate_key, modifier.size, num_coordinates)
+    points = to_image(estimators.central_points(modifier, coordinates, spacing), image)
+    rows = oracle.query(query_key, points)
+    reference = to_image(jnp.zeros_like(modifier), image)
+    distances = jnp.sum(jnp.square(points - reference), axis=(1, 2, 3))
+    hinges = jax.vmap(objective.loss, in_axes=(0, None))(rows, example.label)
+    losses = distances + trade_off * hinges
+    loss, slopes, curvatures = estimators.central_differences(losses, spacing)
+    moves, solver_state = solver.update(state.solver, coordinates, slopes, curvatures)
+    modifier = modifier.reshape(-1).at[coordinates].add(moves).reshape(image.shape)
+    if not tanh_space:
+      modifier = jnp.clip(modifier, -image, 1 - image)
+    info = StepInfo(loss, objective.achieved(rows[0], example.label), jnp.zeros((), bool),
+                    jnp.int32(len(points) * oracle.queries_per_row))
+    return CoordinateDescentState(modifier, solver_state, points[0]), info
+
+  return Attack(init, step)
+
+
+def zoo(objective: Objective, *, solver: Solver | None = None, num_coordinates: int = 128,
+        spacing: float = 1e-4, tanh_space: bool = False, initial_trade_off: float = 0.01,
+        binary_search_steps: int = 9, max_steps: int = 3000,
+        check_every: int | None = 100) -> Attack:
+  """The Zeroth Order Optimization attack, whole.
+
+  Binary search over c of coordinate descent with abort-early; hands in the closest image
+  that its own (possibly noisy) queries judged adversarial.
+
+  Args:
+    objective: `objectives.log_margin` in the reference.
+    solver: `adam()` by default, with ZOO's learning rate for MNIST and CIFAR10.
+    num_coordinates: coordinates a step; at most the image's entries.
+    spacing: h; 1e-4 in the paper.
+    tanh_space: False for MNIST, True for CIFAR10.
+    initial_trade_off: the first c.
+    binary_search_steps: repetitions of the search over c.
+    max_steps: iterations a repetition: 3000 for MNIST, 1000 for CIFAR10.
+    check_every: iterations between abort-early checks; None for an attacker who never
+      gives up early.
+
+  Returns:
+    An `Attack` that asks 2 num_coordinates + 1 rows a step.
+  """
+  solver = adam() if solver is None else solver
+
+  def with_trade_off(trade_off):
+    return wrappers.patience(
+        coordinate_descent(objective, solver, trade_off=trade_off,
+                           num_coordinates=num_coordinates, spacing=spacing,
+                           tanh_space=tanh_space),
+        max_steps=max_steps, check_every=check_every)
+
+  return wrappers.keep_best(wrappers.binary_search(
+      with_trade_off, num_steps=binary_search_steps, initial=initial_trade_off))

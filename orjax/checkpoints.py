@@ -1,0 +1,68 @@
+"""Saving and finding trained classifiers, with orbax."""
+
+import hashlib
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+
+class Checkpoint(NamedTuple):
+  """A saved training state: `state` a tree of NumPy arrays, `meta` a JSON dict."""
+
+  state: Any
+  meta: dict
+
+
+def _manager(directory, **options):
+  return ocp.CheckpointManager(
+      pathlib.Path(directory).expanduser().resolve(),
+      options=ocp.CheckpointManagerOptions(enable_async_checkpointing=False, **options))
+
+
+def save(directory: str, step: int, state: Any, meta: dict) -> None:
+  """Writes a checkpoint; a crash half-way leaves the previous one in place."""
+  with _manager(directory, max_to_keep=1, create=True) as manager:
+    manager.save(step, args=ocp.args.Composite(
+        state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)))
+
+
+def load(directory: str, target: Any = None) -> Checkpoint | None:
+  """Reads the newest checkpoint, or None where there is none.
+
+  Args:
+    directory: a model's folder.
+    target: a tree of arrays or shapes to restore into; None gives plain dicts.
+
+  Returns:
+    A `Checkpoint` of NumPy arrays.
+  """
+  if not pathlib.Path(directory).expanduser().is_dir():
+    return None
+  with _manager(directory, read_only=True) as manager:
+    step = manager.latest_step()
+    if step is None:
+      return None
+    restored = manager.restore(step, args=ocp.args.Composite(
+        state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()))
+  return Checkpoint(restored.state, restored.meta)
+
+
+def check_meta(directory: str, found: dict, wanted: dict) -> None:
+  """Raises ValueError if a checkpoint's facts differ from the wanted ones."""
+  for name, value in wanted.items():
+    if found.get(name) != value:
+      raise ValueError(
+          f"the checkpoint in {directory} has {name}={found.get(name)!r}, not {value!r}: "
+          f"pass another --model_dir or the flags it was trained with")
+
+
+def fingerprint(variables: Any) -> str:
+  """A short digest of all parameters: names a model in a manifest."""
+  digest = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+    digest.update(jax.tree_util.keystr(path).encode())
+    digest.update(np.ascontiguousarray(leaf).tobytes())
+  return digest.hexdigest()[:16]

@@ -1,0 +1,89 @@
+"""What the attacker wants of one answer: losses to minimise and tests of success."""
+
+import jax
+import jax.numpy as jnp
+
+from orjax.types import Objective
+
+LOG_FLOOR = 1e-30  # the guard inside the logs of the ZOO and C&W code
+NON_POSITIVE = ("clamp", "zero", "discard")
+
+
+def rival(row: jax.Array, label: jax.Array) -> jax.Array:
+  """The largest entry of `row` [K] other than `label`'s; masked with -inf."""
+  return jnp.max(jnp.where(jnp.arange(row.shape[-1]) == label, -jnp.inf, row))
+
+
+def achieved(targeted: bool):
+  """The success test: the top class is the target, or is not the true class."""
+
+  def test(row, label):
+    top = row.argmax(-1)
+    return top == label if targeted else top != label
+
+  return test
+
+
+def _lead(row, label, targeted):
+  """Who must fall and who must rise: (leader, follower), each []."""
+  own, other = row[label], rival(row, label)
+  return (other, own) if targeted else (own, other)
+
+
+def log_margin(*, targeted: bool = False, non_positive: str = "clamp") -> Objective:
+  """The log-ratio hinge of ZOO (the paper's equations 7 and 8), on probabilities.
+
+  max(0, log leader - log follower): untargeted the true class leads and the best rival
+  follows, targeted the other way round. As in the official code the floor is 0 (not
+  -confidence) and 1e-30 is added inside each log.
+
+  Args:
+    targeted: whether the label is a target.
+    non_positive: what to do when a noisy probability is negative and has no log:
+      `clamp`: treat it as 0, so that its log is log(1e-30), about -69;
+      `zero`: the loss is 0, as the official code computes on a GPU, where
+      max(0, NaN) is 0: the attacker takes that answer for a success;
+      `discard`: the loss is infinite, and an attack ignores what it cannot use.
+
+  Returns:
+    An `Objective`. An answer that is NaN gives a NaN loss under every rule.
+
+  Raises:
+    ValueError: the rule is unknown.
+  """
+  if non_positive not in NON_POSITIVE:
+    raise ValueError(f"non_positive must be one of {', '.join(NON_POSITIVE)}, not "
+                     f"{non_positive!r}")
+
+  def loss(row, label):
+    leader, follower = _lead(row, label, targeted)
+    log_ratio = (jnp.log(jnp.maximum(leader, 0) + LOG_FLOOR)
+                 - jnp.log(jnp.maximum(follower, 0) + LOG_FLOOR))
+    hinge = jnp.maximum(log_ratio, 0)
+    if non_positive == "clamp":
+      return hinge
+    unusable = (leader < 0) | (follower < 0)
+    return jnp.where(unusable, 0.0 if non_positive == "zero" else jnp.inf, hinge)
+
+  return Objective(loss, achieved(targeted))
+
+
+def margin(*, targeted: bool = False, confidence: float = 0.0) -> Objective:
+  """The linear hinge max(leader - follower, -confidence), on probabilities or logits.
+
+  Its noise under output randomization is sqrt(2) stddev however small a probability
+  is, and with a fixed rival it is unbiased; C&W use it on logits (their equation f6).
+
+  Args:
+    targeted: whether the label is a target.
+    confidence: how far the follower must overtake before the loss stays flat.
+
+  Returns:
+    An `Objective`.
+  """
+
+  def loss(row, label):
+    leader, follower = _lead(row, label, targeted)
+    return jnp.maximum(leader - follower, -confidence)
+
+  return Objective(loss, achieved(targeted))

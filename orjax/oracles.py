@@ -1,0 +1,168 @@
+"""What the attacker may ask: the classifier, what the server adds, what the attacker does.
+
+Read from the inside out, a composition is the threat model:
+
+    averaged(with_output_noise(from_predict(predict), stddev), num_samples)
+"""
+
+import math
+from typing import Any, Callable
+
+import jax
+from jax.custom_batching import custom_vmap
+import jax.numpy as jnp
+
+from orjax.types import Oracle
+
+# Rows of a network call are padded to a multiple of this: at ragged shapes the bits of
+# an answer may depend on the row's position in the batch (XLA's CPU backend).
+_ROW_MULTIPLE = 32
+
+
+def full_precision():
+  """Context in which float32 products are computed in float32, not TF32 or bfloat16.
+
+  With finite differences of 1e-4 the hardware's rounding would otherwise look like a
+  defense. 'highest' is the preset that reaches both dots and convolutions.
+  """
+  return jax.default_matmul_precision("highest")
+
+
+def _pad_rows(images):
+  missing = -len(images) % _ROW_MULTIPLE
+  return jnp.pad(images, ((0, missing),) + ((0, 0),) * (images.ndim - 1))
+
+
+def from_predict(predict: Callable, variables: Any = None) -> Oracle:
+  """Asks a classifier, in full float32.
+
+  Whatever vmaps stand around a query, the network runs on one flat batch axis: a plain
+  vmap would turn its convolutions into batched ones, several times slower.
+
+  Args:
+    predict: `predict(images [B, H, W, C]) -> answers [B, K]`, or
+      `predict(variables, images)` when `variables` is given.
+    variables: the model's parameters; pass them here, not in a closure, where they are
+      traced.
+
+  Returns:
+    An `Oracle` without randomness, one query a row. Not differentiable in reverse.
+  """
+
+  def call(variables, images):
+    with full_precision():
+      padded = _pad_rows(images)
+      answers = predict(padded) if variables is None else predict(variables, padded)
+      return answers[:len(images)]
+
+  flat_call = custom_vmap(call)
+
+  @flat_call.def_vmap
+  def flat_call_rule(axis_size, in_batched, variables, images):
+    variables_batched, images_batched = in_batched
+    if any(jax.tree.leaves(variables_batched)):
+      raise NotImplementedError("vmap over model variables: query the models in turn")
+    if not images_batched:
+      return flat_call(variables, images), False
+    rows = flat_call(variables, images.reshape(-1, *images.shape[2:]))
+    return rows.reshape(axis_size, -1, *rows.shape[1:]), True
+
+  def query(key, images):
+    del key
+    return flat_call(variables, images)
+
+  return Oracle(query)
+
+
+def with_output_noise(oracle: Oracle, stddev: jax.Array, *, mean: jax.Array = 0.0) -> Oracle:
+  """Adds Gaussian noise to every answer: the paper's defense (section 5).
+
+  d(p) = p + eps, eps ~ N(mean, Sigma), drawn anew for every row of every query. As in
+  the paper the answer is neither clipped nor renormalised.
+
+  Args:
+    oracle: what is defended.
+    stddev: scalar; or one per class [K]; or a factor L [K, K] of the covariance
+      Sigma = L L^T. May be traced.
+    mean: scalar or [K].
+
+  Returns:
+    An `Oracle`, a pure function of the key; with stddev and mean 0 it answers exactly
+    what `oracle` does.
+
+  Raises:
+    ValueError: `stddev` has more than two axes.
+  """
+  stddev = jnp.asarray(stddev, jnp.float32)
+  if stddev.ndim > 2:
+    raise ValueError(f"stddev must be [], [K] or [K, K], not of shape {stddev.shape}")
+
+  def query(key, images):
+    inner_key, noise_key = jax.random.split(key)
+    answers = oracle.query(inner_key, images)
+    noise = jax.random.normal(noise_key, answers.shape, jnp.float32)
+    with full_precision():
+      noise = noise @ stddev.T if stddev.ndim == 2 else noise * stddev
+    return answers + (noise + jnp.asarray(mean, jnp.float32)).astype(answers.dtype)
+
+  return Oracle(query, oracle.queries_per_row)
+
+
+def averaged(oracle: Oracle, num_samples: int) -> Oracle:
+  """Asks every row `num_samples` times and averages the answers: an adaptive attacker.
+
+  Answers are averaged before any loss or log is taken of them. The samples differ in
+  their key only, so what does not depend on the key (the network, under output noise)
+  is computed once, while every sample is charged.
+
+  Args:
+    oracle: what is asked.
+    num_samples: answers per row.
+
+  Returns:
+    An `Oracle` that charges `num_samples` times as much.
+
+  Raises:
+    ValueError: `num_samples` is below 1.
+  """
+  if num_samples < 1:
+    raise ValueError(f"num_samples must be at least 1, not {num_samples}")
+  if num_samples == 1:
+    return oracle
+
+  def query(key, images):
+    keys = jax.random.split(key, num_samples)
+    return jax.vmap(oracle.query, in_axes=(0, None))(keys, images).mean(0)
+
+  return Oracle(query, num_samples * oracle.queries_per_row)
+
+
+def in_chunks(oracle: Oracle, rows: int) -> Oracle:
+  """Asks at most `rows` rows at a time, to bound memory.
+
+  Args:
+    oracle: what is asked.
+    rows: rows a call; the last call is padded by asking its first row again, which is
+      computed but not charged.
+
+  Returns:
+    An `Oracle`.
+
+  Raises:
+    ValueError: `rows` is below 1.
+  """
+  if rows < 1:
+    raise ValueError(f"rows must be at least 1, not {rows}")
+
+  def query(key, images):
+    num_rows = len(images)
+    if num_rows <= rows:
+      return oracle.query(key, images)
+    num_chunks = math.ceil(num_rows / rows)
+    padding = jnp.broadcast_to(images[:1], (num_chunks * rows - num_rows, *images.shape[1:]))
+    chunks = jnp.concatenate([images, padding]).reshape(num_chunks, rows, *images.shape[1:])
+    keys = jax.random.split(key, num_chunks)
+    answers = jax.lax.map(lambda chunk: oracle.query(*chunk), (keys, chunks))
+    return answers.reshape(-1, *answers.shape[2:])[:num_rows]
+
+  return Oracle(query, oracle.queries_per_row)

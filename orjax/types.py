@@ -1,0 +1,98 @@
+"""The four small types everything else is made of.
+
+Shapes: B rows of a query, H W C an image, K classes, N points of an estimate. Images
+are float32 in [0, 1]. Everything is written for one image; batching is `jax.vmap`,
+done outside. A `key` argument is consumed.
+"""
+
+from typing import Any, Callable, NamedTuple
+
+import jax
+
+Key = jax.Array
+# loss_fn(key, points [N, ...]) -> losses [N]
+LossFn = Callable[[Key, jax.Array], jax.Array]
+
+
+class Oracle(NamedTuple):
+  """What the attacker may ask.
+
+  Attributes:
+    query: `query(key, images [B, H, W, C]) -> answers [B, K]`; the key drives whatever
+      is random in the answer.
+    queries_per_row: queries charged for one row of `images`.
+  """
+
+  query: Callable[[Key, jax.Array], jax.Array]
+  queries_per_row: int = 1
+
+
+class Example(NamedTuple):
+  """What is attacked: an image [H, W, C] and a class int32 [].
+
+  The label is the true class of an untargeted attack and the target of a targeted one;
+  the `Objective` knows which.
+  """
+
+  image: jax.Array
+  label: jax.Array
+
+
+class Objective(NamedTuple):
+  """What the attacker wants, on one answer [K].
+
+  Attributes:
+    loss: `loss(row, label) -> []`; the attacker always minimises it.
+    achieved: `achieved(row, label) -> bool []`.
+  """
+
+  loss: Callable[[jax.Array, jax.Array], jax.Array]
+  achieved: Callable[[jax.Array, jax.Array], jax.Array]
+
+
+class GradientEstimate(NamedTuple):
+  """An estimate at one image: the loss [] and its gradient, of the image's shape."""
+
+  value: jax.Array
+  gradient: jax.Array
+
+
+class Estimator(NamedTuple):
+  """A way to get a gradient.
+
+  Attributes:
+    estimate: `estimate(key, loss_fn, image) -> GradientEstimate`.
+    num_points: how many points `loss_fn` is given.
+  """
+
+  estimate: Callable[[Key, LossFn, jax.Array], GradientEstimate]
+  num_points: int
+
+
+class StepInfo(NamedTuple):
+  """What a step reports; never carried.
+
+  Attributes:
+    loss: of the image that the step judged [].
+    success: the step saw, through the oracle, something to hand in.
+    finished: the attack will not go on.
+    num_queries: rows asked times the oracle's `queries_per_row`, int32 [].
+  """
+
+  loss: jax.Array
+  success: jax.Array
+  finished: jax.Array
+  num_queries: jax.Array
+
+
+class Attack(NamedTuple):
+  """A pair of pure functions; every state has `adversarial` [H, W, C].
+
+  Attributes:
+    init: `init(key, example) -> state`; asks nothing.
+    step: `step(key, oracle, example, state) -> (state, StepInfo)`. Every step of an
+      attack asks the same number of rows.
+  """
+
+  init: Callable[[Key, Example], Any]
+  step: Callable[[Key, Oracle, Example, Any], tuple[Any, StepInfo]]
