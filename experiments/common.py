@@ -1,8 +1,11 @@
 """Flags that several mains share, and what they stand for."""
 
 import ctypes
+import importlib.metadata
+import math
 import os
 import pathlib
+import subprocess
 import sys
 from typing import Any, NamedTuple
 
@@ -10,11 +13,15 @@ from absl import app
 from absl import flags
 from absl import logging
 import jax
+import numpy as np
 
+import plot_figures
 from orjax import checkpoints
 from orjax import datasets
 from orjax import models
+from orjax import records
 from orjax import training
+from orjax import verification
 
 DATASET = flags.DEFINE_enum("dataset", "digits", datasets.NAMES, "Data set.")
 DATA_DIR = flags.DEFINE_string(
@@ -29,6 +36,10 @@ COMPILATION_CACHE = flags.DEFINE_string(
     "compilation_cache", "~/.cache/orjax", "Folder of compiled programs (speed only); "
     "empty to switch it off.")
 
+# Flags that no record depends on; every other flag of orjax's is part of the manifest.
+_FREE_FLAGS = frozenset((
+    "data_dir", "model_dir", "compilation_cache", "num_epochs", "out", "num_pictures",
+    "slots_per_device", "chunk"))
 _BATCH_SIZE = 128
 # ZOO's train_models.py keeps the first 5,000 images of MNIST and CIFAR10 for validation.
 _NUM_VALIDATION = {"mnist": 5000, "cifar10": 5000, "digits": 0}
@@ -128,3 +139,62 @@ def train(dataset: str) -> checkpoints.Checkpoint:
       meta={"model": name, "dataset": dataset,
             "batch_size": _BATCH_SIZE, "seed": SEED.value},
       test=datasets.load(dataset, "test", DATA_DIR.value))
+
+
+def asked(model: Model) -> dict:
+  """Everything that records depend on: the flags and the model's parameters."""
+  modules = flags.FLAGS.flags_by_module_dict()
+  ours = [flag for name, group in modules.items() for flag in group
+          if not name.startswith("absl")]
+  values = {flag.name: flag.value for flag in ours if flag.name not in _FREE_FLAGS}
+  return {**values, "model": model.fingerprint}
+
+
+def about(**speed) -> dict:
+  """Facts for the reader of a manifest: versions, device, commit, speed settings."""
+  versions = {name: importlib.metadata.version(name)
+              for name in ("orjax", "jax", "jaxlib", "flax", "numpy")}
+  commit = subprocess.run(
+      ["git", "-C", str(pathlib.Path(__file__).parent), "describe", "--always", "--dirty"],
+      capture_output=True, text=True, check=False).stdout.strip()
+  return {"versions": versions, "python": sys.version.split()[0], "git_commit": commit,
+          "devices": [str(device.device_kind) for device in jax.devices()],
+          "xla_flags": os.environ.get("XLA_FLAGS", ""), "command": sys.argv, **speed}
+
+
+def defended_accuracy(directory: str, threats, model: Model, test: datasets.Dataset,
+                      variances: list[float]) -> None:
+  """Writes `accuracy.json`: accuracy of one noisy answer per test image, by variance."""
+  path = pathlib.Path(directory) / "accuracy.json"
+  if path.exists():
+    return
+  found = {}
+  for variance in variances:
+    classes = verification.predict_classes(
+        lambda variables, key, images: threats.defended(
+            variables[0], {"stddev": variables[1]}).query(key, images),
+        (model.variables, np.float32(math.sqrt(variance))),
+        jax.random.key(SEED.value), test.images)
+    num_correct = int((classes == test.labels).sum())
+    found[f"{variance:g}"] = {
+        "accuracy": num_correct / len(test.labels), "num_images": len(test.labels),
+        "interval": records.wilson(num_correct, len(test.labels))}
+  records.write_json(path, found)
+
+
+def record(outcome) -> dict:
+  """A ledger line from an outcome, in the order of `records.FIELDS`."""
+  # Distances in float64, so that they do not depend on how an accelerator sums.
+  perturbation = outcome.adversarial.astype(np.float64) - outcome.task.image
+  measured = {
+      **outcome.task.identity, **outcome._asdict(),
+      "l2": float(np.sqrt(np.sum(perturbation**2))),
+      "linf": float(np.abs(perturbation).max())}
+  return {name: measured[name] for name in records.FIELDS}
+
+
+def keep_picture(directory: str, outcome) -> None:
+  """Keeps an outcome's images for the picture grid."""
+  name = plot_figures.picture_name(outcome.task.identity)
+  records.add_pictures(directory, {
+      f"{name}/image": outcome.task.image, f"{name}/adversarial": outcome.adversarial})

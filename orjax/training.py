@@ -15,6 +15,7 @@ import optax
 from orjax import checkpoints
 from orjax import datasets
 from orjax import progress
+from orjax import verification
 from orjax.models import Classifier
 
 
@@ -92,44 +93,12 @@ def batches(seed: int, num_examples: int, batch_size: int, start: int) -> Iterat
       yield order[i * batch_size:(i + 1) * batch_size]
 
 
-def predict_classes(apply: Callable, variables: Any, images: np.ndarray,
-                    batch_size: int = 512) -> np.ndarray:
-  """Predicted classes int [N] of the noiseless model.
-
-  Args:
-    apply: maps (variables, float32 images [B, H, W, C]) to logits [B, K].
-    variables: the model's variables.
-    images: uint8 [N, H, W, C].
-    batch_size: rows per call; the last batch is padded so that one program serves all.
-
-  Returns:
-    Classes of the largest logit.
-
-  Raises:
-    FloatingPointError: the model's logits are not all finite.
-  """
-  @jax.jit
-  def classes(variables, images):
-    logits = apply(variables, images)
-    return logits.argmax(-1), jnp.isfinite(logits).all(-1)
-
-  predictions = []
-  for i in range(0, len(images), batch_size):
-    batch = images[i:i + batch_size]
-    padded = np.concatenate(
-        [batch, np.zeros((batch_size - len(batch), *batch.shape[1:]), batch.dtype)])
-    found, finite = classes(variables, datasets.to_float(padded))
-    if not np.asarray(finite)[:len(batch)].all():
-      raise FloatingPointError(
-          "the model answers NaN or infinity on clean images: its robustness cannot be "
-          "measured; retrain it or check its weights")
-    predictions.append(np.asarray(found)[:len(batch)])
-  return np.concatenate(predictions)
-
-
 def accuracy(apply: Callable, variables: Any, dataset: datasets.Dataset) -> float:
   """Share of the data set that the noiseless model classifies correctly."""
-  return float(np.mean(predict_classes(apply, variables, dataset.images) == dataset.labels))
+  classes = verification.predict_classes(
+      lambda variables, key, images: apply(variables, images), variables,
+      jax.random.key(0), dataset.images)
+  return float(np.mean(classes == dataset.labels))
 
 
 def fit(make_trainer: Trainer, train: datasets.Dataset, *, seed: int, num_steps: int,

@@ -1,0 +1,155 @@
+"""Draws the figures of record folders, from the ledgers alone. Imports no JAX.
+
+    python experiments/plot_figures.py --records=runs/blackbox_attacks
+"""
+
+import pathlib
+import sys
+
+from absl import app
+from absl import flags
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+
+from orjax import records
+
+matplotlib.use("Agg")
+
+
+def define_flags():
+  flags.DEFINE_multi_string("records", None, "Folder with records; repeat for panels.",
+                            required=True)
+  flags.DEFINE_string("figures", None, "Folder for the figures (default: the first "
+                      "--records).")
+
+
+def _positions(variances):
+  """Log positions of variances, 0 one decade below the smallest; and their labels."""
+  positive = [v for v in variances if v > 0]
+  zero = min(positive) / 10 if positive else 1e-8
+  return [v if v > 0 else zero for v in variances], [
+      "0" if v == 0 else f"{v:.3g}" for v in variances]
+
+
+def _curve(axes, x, summaries, name, **style):
+  rates = np.array([s[name] for s in summaries])
+  intervals = np.array([s[f"{name}_interval"] for s in summaries])
+  axes.plot(x, rates, **style)
+  axes.fill_between(x, intervals[:, 0], intervals[:, 1], color=style["color"], alpha=0.15,
+                    linewidth=0)
+
+
+def figure2(directories: list[str], path: pathlib.Path) -> None:
+  """The paper's Figure 2: success solid, test accuracy dashed, against log variance.
+
+  One panel per data set (columns) and kind of attack (rows: untargeted, targeted).
+  """
+  panels = {}
+  for directory in directories:
+    accuracies = records.read_json(directory, "accuracy.json")
+    groups = records.group(records.read(directory), "targeted", "dataset", "attack")
+    for (targeted, dataset, attack), members in groups.items():
+      panels.setdefault((targeted, dataset), []).append((attack, members, accuracies))
+  rows = sorted({targeted for targeted, _ in panels})
+  columns = sorted({dataset for _, dataset in panels})
+  figure, axes = plt.subplots(len(rows), len(columns), squeeze=False, sharey=True,
+                              figsize=(5.2 * len(columns), 3.6 * len(rows)))
+  for (targeted, dataset), curves in panels.items():
+    ax = axes[rows.index(targeted), columns.index(dataset)]
+    for number, (attack, members, accuracies) in enumerate(curves):
+      groups = records.group(members, "variance")
+      variances = [variance for variance, in groups]
+      x, labels = _positions(variances)
+      summaries = [records.summarise(group) for group in groups.values()]
+      name = attack.upper()
+      _curve(ax, x, summaries, "clean_success", color=f"C{number}", marker="o",
+             label=f"{name}: fools the clean model")
+      _curve(ax, x, summaries, "claimed", color="0.6", marker=".", linestyle=":",
+             label=f"{name}: claimed")
+      ax.plot(x, [accuracies[f"{v:g}"]["accuracy"] for v in variances], color=f"C{number}",
+              linestyle="--", label="defended accuracy")
+    ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel="noise variance",
+           title=f"{dataset}, {'targeted' if targeted else 'untargeted'} "
+                 f"({summaries[0]['num_trials']} trials a point)")
+    ax.set_xticks(x, labels)
+    ax.minorticks_off()
+    ax.tick_params(axis="x", labelsize=8)
+    ax.legend(fontsize=7, loc="center right")
+  for ax in axes[:, 0]:
+    ax.set_ylabel("rate, 95 % interval")
+  figure.tight_layout()
+  figure.savefig(path, dpi=120)
+  plt.close(figure)
+
+
+def pictures(directory: str, path: pathlib.Path) -> None:
+  """Clean, adversarial and difference, one row per kept image, one block per variance."""
+  with np.load(pathlib.Path(directory) / "pictures.npz") as stored:
+    arrays = dict(stored)
+  found = {r["index"]: {} for r in records.read(directory)}
+  for record in records.read(directory):
+    name = picture_name(record)
+    if f"{name}/adversarial" in arrays:
+      found[record["index"]].setdefault(record["variance"], (record, name))
+  found = {index: row for index, row in found.items() if row}
+  variances = sorted({v for row in found.values() for v in row})
+  figure, axes = plt.subplots(
+      len(found), 1 + 2 * len(variances), squeeze=False,
+      figsize=(1.3 * (1 + 2 * len(variances)), 1.5 * len(found)))
+  for ax in axes.flat:
+    ax.axis("off")
+  for row, by_variance in zip(axes, found.values()):
+    for column, variance in enumerate(variances):
+      if variance not in by_variance:
+        continue
+      record, name = by_variance[variance]
+      clean, adversarial = arrays[f"{name}/image"], arrays[f"{name}/adversarial"]
+      _show(row[0], clean, f"class {record['label']}")
+      verdict = "fools" if record["clean_success"] else "harmless"
+      _show(row[1 + 2 * column], adversarial, f"{variance:g}: {verdict}")
+      _show(row[2 + 2 * column], 0.5 + (adversarial - clean) / 2,
+            f"l2 {record['l2']:.2f}")
+  figure.tight_layout()
+  figure.savefig(path, dpi=120)
+  plt.close(figure)
+
+
+def picture_name(record: dict) -> str:
+  """The name under which a trial's images are kept in pictures.npz."""
+  return "-".join(str(record[name]) for name in (
+      "attack", "targeted", "variance", "index", "target"))
+
+
+def _show(ax, image, title):
+  ax.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
+  ax.set_title(title, fontsize=7)
+
+
+def draw(directories: list[str], out: str) -> list[pathlib.Path]:
+  """Draws all that the folders' records allow; returns the files."""
+  out = pathlib.Path(out)
+  out.mkdir(parents=True, exist_ok=True)
+  paths = [out / "figure2.png"]
+  figure2(directories, paths[0])
+  for directory in directories:
+    if (pathlib.Path(directory) / "pictures.npz").exists():
+      paths.append(out / ("pictures.png" if len(directories) == 1 else
+                          f"pictures_{pathlib.Path(directory).name}.png"))
+      pictures(directory, paths[-1])
+  return paths
+
+
+def main(argv):
+  del argv
+  directories = flags.FLAGS.records
+  try:
+    for path in draw(directories, flags.FLAGS.figures or directories[0]):
+      print(f"figure: {path}")
+  except (ValueError, OSError) as e:
+    sys.exit(f"error: {e}")
+
+
+if __name__ == "__main__":
+  define_flags()
+  app.run(main)

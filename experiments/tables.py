@@ -1,0 +1,40 @@
+"""Tables from ledgers alone. Imports no JAX."""
+
+from orjax import records
+
+
+def rate(summary: dict, name: str) -> str:
+  """A rate with its 95 % interval, and the standard error over runs if there are any."""
+  low, high = summary[f"{name}_interval"]
+  text = f"{summary[name]:.2f} [{low:.2f}, {high:.2f}]"
+  error = summary.get(f"{name}_run_error")
+  return text if error is None else f"{text} ±{error:.3f}"
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+  """Aligned Markdown."""
+  widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+  line = lambda row: "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths)) + " |"
+  rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
+  return "\n".join([line(header), rule, *map(line, rows)])
+
+
+def blackbox(directory: str) -> str:
+  """Success against variance, every kind of success in a column of its own."""
+  accuracies = records.read_json(directory, "accuracy.json")
+  header = ["attack", "targeted", "variance", "trials", "accuracy", "claimed",
+            "clean success", "defended success", "noise-only error", "mean l2",
+            "median queries"]
+  rows = []
+  groups = records.group(records.read(directory), "attack", "targeted", "variance")
+  for (attack, targeted, variance), members in groups.items():
+    summary = records.summarise(members)
+    known = accuracies[f"{variance:g}"]
+    rows.append([
+        attack, "yes" if targeted else "no", f"{variance:g}", str(summary["num_trials"]),
+        f"{known['accuracy']:.4f}", rate(summary, "claimed"),
+        rate(summary, "clean_success"), rate(summary, "defended_success_rate"),
+        rate(summary, "noise_error_rate"),
+        "-" if summary["l2"] is None else f"{summary['l2']:.3f}",
+        f"{summary['median_queries']:.0f}"])
+  return markdown(header, rows)

@@ -1,0 +1,202 @@
+"""One trial: start it, move it by a step, say when it is over.
+
+A trial is one (setting, run, image). Everything here is a pure function of one trial;
+the engine in `runner`, and `attack_one` and `attack_batch` here, put vmaps and loops
+around it. It knows no attack and no defense by name.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from orjax import oracles
+from orjax.types import Attack
+from orjax.types import Example
+from orjax.types import Key
+from orjax.types import Oracle
+
+# Folded into a trial's key: 0 starts it, 1, 2, ... are its steps, this verifies it.
+_VERIFICATION = 2**32 - 1
+
+
+class Trial(NamedTuple):
+  """A trial in a slot.
+
+  Attributes:
+    example: what is attacked.
+    run: repeat number int32 [].
+    index: of the image in its data set, int32 [].
+    setting: traced numbers of the threat model, such as {"stddev": []}.
+    state: the attack's.
+    loss: reported by the last step, float32 [].
+    num_steps: taken so far, int32 [].
+    num_queries: asked so far, int32 [].
+    claimed: some step saw a success through the oracle, bool [].
+    broken: some step's loss was NaN: the model does not answer numbers, bool [].
+    finished: bool [].
+  """
+
+  example: Example
+  run: jax.Array
+  index: jax.Array
+  setting: Any
+  state: Any
+  loss: jax.Array
+  num_steps: jax.Array
+  num_queries: jax.Array
+  claimed: jax.Array
+  broken: jax.Array
+  finished: jax.Array
+
+
+class Result(NamedTuple):
+  """What an attack hands in: `adversarial` [H, W, C], and what it cost.
+
+  `claimed` is the attack's own view through the oracle. It is no verdict: ask the
+  undefended model about `adversarial`.
+  """
+
+  adversarial: jax.Array
+  claimed: jax.Array
+  loss: jax.Array
+  num_steps: jax.Array
+  num_queries: jax.Array
+
+
+def trial_key(seed_key: Key, run: jax.Array, index: jax.Array) -> Key:
+  """The key of (run, image): independent of batch, order, device and interruption."""
+  return jax.random.fold_in(jax.random.fold_in(seed_key, run), index)
+
+
+def verification_key(key: Key) -> Key:
+  """The key for judging the trial with key `key`: fresh noise for the verdict."""
+  return jax.random.fold_in(key, _VERIFICATION)
+
+
+def start(attack: Attack, key: Key, example: Example, run: jax.Array, index: jax.Array,
+          setting: Any) -> Trial:
+  """A trial that has taken no step; `key` is the trial's own."""
+  state = attack.init(jax.random.fold_in(key, 0), example)
+  zero, false = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
+  return Trial(example, run, index, setting, state, jnp.zeros((), jnp.float32), zero, zero,
+               false, false, false)
+
+
+def step(attack: Attack, oracle: Oracle, key: Key, trial: Trial,
+         max_queries: jax.Array) -> Trial:
+  """Moves a trial by one step of its attack; a finished one stays as it is.
+
+  It is finished when the attack is, when one more step would exceed `max_queries`, or
+  when the model answered NaN. `key` is the trial's own.
+  """
+  with oracles.full_precision():
+    step_key = jax.random.fold_in(key, trial.num_steps + 1)
+    state, info = attack.step(step_key, oracle, trial.example, trial.state)
+  num_queries = trial.num_queries + info.num_queries
+  broken = jnp.isnan(info.loss)
+  moved = trial._replace(
+      state=state, loss=info.loss.astype(jnp.float32), num_steps=trial.num_steps + 1,
+      num_queries=num_queries, claimed=trial.claimed | info.success, broken=broken,
+      # Every step of an attack asks the same number of rows: shapes are static.
+      finished=info.finished | broken | (num_queries + info.num_queries > max_queries))
+  return jax.tree.map(lambda old, new: jnp.where(trial.finished, old, new), trial, moved)
+
+
+def queries_per_step(attack: Attack, oracle: Oracle, example: Example) -> int:
+  """Queries of one step, from its shapes alone; nothing is asked."""
+  charged = []
+
+  def query(key, images):
+    charged.append(len(images) * oracle.queries_per_row)
+    return oracle.query(key, images)
+
+  def one_step(key, example):
+    counting = Oracle(query, oracle.queries_per_row)
+    return attack.step(key, counting, example, attack.init(key, example))
+
+  jax.eval_shape(one_step, jax.random.key(0), example)
+  return sum(charged)
+
+
+def attack_one(key: Key, attack: Attack, oracle: Oracle, image: jax.Array,
+               label: jax.Array, *, max_queries: int) -> Result:
+  """Attacks one image: `attack_batch` with one image, keyed by `key` itself.
+
+  Args:
+    key: consumed; the same key gives the same bits.
+    attack: from `orjax.attacks`.
+    oracle: from `orjax.oracles`.
+    image: float32 [H, W, C] in [0, 1].
+    label: the true class, or the target of a targeted objective.
+    max_queries: never exceeded.
+
+  Returns:
+    A `Result`. Works under `jax.jit` and `jax.vmap`.
+  """
+  results = _attack(jax.tree.map(lambda k: k[None], key), attack, oracle, image[None],
+                    jnp.asarray(label)[None], max_queries)
+  return jax.tree.map(lambda x: x[0], results)
+
+
+def attack_batch(key: Key, attack: Attack, oracle: Oracle, images: jax.Array,
+                 labels: jax.Array, *, max_queries: int) -> Result:
+  """Attacks a batch of images in one call.
+
+  Args:
+    key: consumed; image i is attacked with `fold_in(key, i)`.
+    attack: from `orjax.attacks`.
+    oracle: from `orjax.oracles`.
+    images: float32 [N, H, W, C] in [0, 1].
+    labels: int [N]: true classes, or the targets of a targeted objective.
+    max_queries: per image, never exceeded.
+
+  Returns:
+    A `Result` with a leading axis N. Works under `jax.jit`: the same key gives the
+    same bits.
+
+  Raises:
+    ValueError: shapes that do not fit, images that are not float32, or a budget below
+      one step.
+
+  Example:
+    oracle = oracles.with_output_noise(oracles.from_predict(predict), stddev=0.01)
+    attack = attacks.zoo(objectives.log_margin())
+    result = orjax.attack_batch(key, attack, oracle, images, labels, max_queries=50_000)
+  """
+  images, labels = jnp.asarray(images), jnp.asarray(labels)
+  if images.ndim != 4 or labels.shape != images.shape[:1]:
+    raise ValueError(f"images must be [N, H, W, C] with labels [N], not {images.shape} "
+                     f"with {labels.shape}")
+  keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(len(images)))
+  return _attack(keys, attack, oracle, images, labels, max_queries)
+
+
+def check_budget(cost: int, max_queries: int) -> None:
+  """Raises ValueError if not even one step is affordable."""
+  if cost > max_queries:
+    raise ValueError(f"max_queries={max_queries} does not pay for one step of the attack, "
+                     f"which asks {cost} queries: allow at least that many")
+  if max_queries + cost >= 2**31:
+    raise ValueError(f"max_queries={max_queries} does not fit the 32-bit counter: stay "
+                     f"below {2**31 - cost}")
+
+
+def _attack(keys, attack, oracle, images, labels, max_queries):
+  if images.dtype != jnp.float32:
+    raise ValueError(f"images must be float32 in [0, 1], not {images.dtype}: divide bytes "
+                     f"by 255")
+  examples = Example(images, labels.astype(jnp.int32))
+  first = jax.tree.map(lambda x: x[0], examples)
+  check_budget(queries_per_step(attack, oracle, first), max_queries)
+  zero = jnp.zeros((), jnp.int32)
+  batch = jax.vmap(lambda key, example: start(attack, key, example, zero, zero, None))(
+      keys, examples)
+
+  def body(batch):
+    return jax.vmap(lambda key, trial: step(attack, oracle, key, trial, max_queries))(
+        keys, batch)
+
+  batch = jax.lax.while_loop(lambda batch: ~batch.finished.all(), body, batch)
+  return Result(batch.state.adversarial, batch.claimed, batch.loss, batch.num_steps,
+                batch.num_queries)
