@@ -1,7 +1,5 @@
 """The black-box attacks by name: flags, and the numbers each data set comes with."""
 
-from typing import NamedTuple
-
 from absl import flags
 
 import common
@@ -37,40 +35,34 @@ CHECK_EVERY = flags.DEFINE_integer(
     lower_bound=0)
 
 
-class ZooPreset(NamedTuple):
-  """What the official ZOO scripts pass for a data set."""
-
-  num_coordinates: int
-  tanh_space: bool
-  trade_off: float
-  binary_search_steps: int
-  max_steps: int
-  max_queries: int
-
-
+# What the official ZOO scripts pass for a data set; a flag overrides its number.
 _ZOO = {
     # Half of an image of 64 pixels a step; budgets that two cores afford in a minute.
-    "digits": ZooPreset(32, False, 0.1, 3, 500, 100_000),
-    "mnist": ZooPreset(128, False, 0.01, 9, 3000, 10_000_000),
-    "cifar10": ZooPreset(128, True, 0.01, 9, 1000, 10_000_000),
+    "digits": {"num_coordinates": 32, "tanh_space": False, "trade_off": 0.1,
+               "binary_search_steps": 3, "max_steps": 500, "max_queries": 100_000},
+    "mnist": {"num_coordinates": 128, "tanh_space": False, "trade_off": 0.01,
+              "binary_search_steps": 9, "max_steps": 3000, "max_queries": 10_000_000},
+    "cifar10": {"num_coordinates": 128, "tanh_space": True, "trade_off": 0.01,
+                "binary_search_steps": 9, "max_steps": 1000, "max_queries": 10_000_000},
 }
 
 
-def max_queries() -> int:
-  """The budget per trial."""
-  return MAX_QUERIES.value or _ZOO[common.DATASET.value].max_queries
+def resolved() -> dict:
+  """The attack's numbers: the data set's, overridden by flags that were given."""
+  given = {flag.name: flag.value for flag in (
+      MAX_QUERIES, SPACING, NUM_COORDINATES, TRADE_OFF, BINARY_SEARCH_STEPS, MAX_STEPS,
+      CHECK_EVERY) if flag.value is not None}
+  return {**_ZOO[common.DATASET.value], **given}
 
 
 def build() -> tuple[Attack, Objective]:
   """The attack that the flags describe, and what it wants."""
-  preset = _ZOO[common.DATASET.value]
+  numbers = resolved()
   objective = objectives.log_margin(
       targeted=TARGETED.value, non_positive=NON_POSITIVE.value)
   attack = attacks.zoo(
-      objective, spacing=SPACING.value, tanh_space=preset.tanh_space,
-      num_coordinates=NUM_COORDINATES.value or preset.num_coordinates,
-      initial_trade_off=preset.trade_off if TRADE_OFF.value is None else TRADE_OFF.value,
-      binary_search_steps=BINARY_SEARCH_STEPS.value or preset.binary_search_steps,
-      max_steps=MAX_STEPS.value or preset.max_steps,
-      check_every=CHECK_EVERY.value or None)
+      objective, spacing=numbers["spacing"], tanh_space=numbers["tanh_space"],
+      num_coordinates=numbers["num_coordinates"], initial_trade_off=numbers["trade_off"],
+      binary_search_steps=numbers["binary_search_steps"], max_steps=numbers["max_steps"],
+      check_every=numbers["check_every"] or None)
   return attack, objective

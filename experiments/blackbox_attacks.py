@@ -20,6 +20,7 @@ import common
 import plot_figures
 import tables
 from orjax import datasets
+from orjax import engine
 from orjax import oracles
 from orjax import records
 from orjax import runner
@@ -66,7 +67,7 @@ def threat_model(apply):
   def asked(variables, setting):
     return oracles.averaged(defended(variables, setting), NUM_SAMPLES.value)
 
-  return runner.ThreatModel(clean, defended, asked)
+  return engine.ThreatModel(clean, defended, asked)
 
 
 def make_tasks(model, test, threats):
@@ -107,25 +108,32 @@ def main():
   model = common.load_or_train(common.DATASET.value)
   threats = threat_model(model.classifier.apply)
   tasks = make_tasks(model, test, threats)
-  records.check_manifest(OUT.value, common.asked(model), common.about(
-      slots_per_device=SLOTS_PER_DEVICE.value))
-  common.defended_accuracy(OUT.value, threats, model, test, VARIANCE.value)
-
+  request = (common.asked(model, attack_flags.resolved()),
+             common.about(slots_per_device=SLOTS_PER_DEVICE.value))
+  if jax.process_index() == 0:
+    records.check_manifest(OUT.value, *request)
+    common.defended_accuracy(OUT.value, threats, model, test, VARIANCE.value)
+  common.wait_for_all("the folder is ready")
+  records.check_manifest(OUT.value, *request)
   ledger = records.Ledger(OUT.value, jax.process_index(), jax.process_count())
   done = {records.identity(record) for record in ledger.records}
   left = [task for task in tasks if records.identity(task.identity) not in done]
   print(f"{len(tasks)} trials, {len(tasks) - len(left)} of them done before", flush=True)
   kept = sorted({task.index for task in tasks})[:NUM_PICTURES.value]
-  plan = runner.Plan(SLOTS_PER_DEVICE.value, CHUNK.value)
+  plan = runner.Plan(SLOTS_PER_DEVICE.value, CHUNK.value, snapshot=str(
+      pathlib.Path(OUT.value, f"snapshot-{jax.process_index()}.npz")))
   for outcome in runner.run(
       attack, objective, threats, model.variables, left, seed=common.SEED.value,
-      max_queries=attack_flags.max_queries(), plan=plan):
+      max_queries=attack_flags.resolved()["max_queries"], plan=plan):
     if outcome.task.index in kept and outcome.task.run == 0:
       common.keep_picture(OUT.value, outcome)
     ledger.append(common.record(outcome))
 
-  print(tables.blackbox(OUT.value))
-  pathlib.Path(OUT.value, "table.md").write_text(tables.blackbox(OUT.value) + "\n")
+  if not common.wait_for_all("all trials are done"):
+    return
+  table = tables.blackbox(OUT.value)
+  print(table)
+  pathlib.Path(OUT.value, "table.md").write_text(table + "\n")
   for path in plot_figures.draw([OUT.value], OUT.value):
     print(f"figure: {path}")
 

@@ -13,6 +13,7 @@ from absl import app
 from absl import flags
 from absl import logging
 import jax
+from jax.experimental import multihost_utils
 import numpy as np
 
 import plot_figures
@@ -36,10 +37,21 @@ COMPILATION_CACHE = flags.DEFINE_string(
     "compilation_cache", "~/.cache/orjax", "Folder of compiled programs (speed only); "
     "empty to switch it off.")
 
+DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Join the processes of a SLURM, MPI or Kubernetes job; each does "
+    "its share of the trials.")
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "Join processes by hand: host:port of process 0.")
+NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "With --coordinator: how many processes there are.")
+PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "With --coordinator: which of them this is, from 0.")
+
 # Flags that no record depends on; every other flag of orjax's is part of the manifest.
 _FREE_FLAGS = frozenset((
     "data_dir", "model_dir", "compilation_cache", "num_epochs", "out", "num_pictures",
-    "slots_per_device", "chunk"))
+    "slots_per_device", "chunk", "coordinator", "num_processes", "process_id",
+    "distributed"))
 _BATCH_SIZE = 128
 # ZOO's train_models.py keeps the first 5,000 images of MNIST and CIFAR10 for validation.
 _NUM_VALIDATION = {"mnist": 5000, "cifar10": 5000, "digits": 0}
@@ -92,6 +104,15 @@ def _set_up():
         ctypes.CDLL(None).mallopt(option, value)
     except AttributeError:
       pass
+  if DISTRIBUTED.value or COORDINATOR.value:
+    jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+
+
+def wait_for_all(what: str) -> bool:
+  """Waits until every process is here; returns whether this one speaks for them."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(what)
+  return jax.process_index() == 0
 
 
 def model_folder(dataset: str) -> str:
@@ -109,6 +130,9 @@ def load_or_train(dataset: str) -> Model:
   if saved is not None:
     checkpoints.check_meta(folder, saved.meta, meta)
   if saved is None or not saved.meta["finished"]:
+    if jax.process_count() > 1:
+      raise ValueError(f"there is no finished {name} in {folder}: train it in one process "
+                       f"with train_classifier.py --dataset={dataset} first")
     saved = train(dataset)
   variables = saved.state["variables"] if isinstance(saved.state, dict) else (
       saved.state.variables)
@@ -141,13 +165,13 @@ def train(dataset: str) -> checkpoints.Checkpoint:
       test=datasets.load(dataset, "test", DATA_DIR.value))
 
 
-def asked(model: Model) -> dict:
-  """Everything that records depend on: the flags and the model's parameters."""
+def asked(model: Model, numbers: dict) -> dict:
+  """All that records depend on: flags, the attack's `numbers`, the model's parameters."""
   modules = flags.FLAGS.flags_by_module_dict()
   ours = [flag for name, group in modules.items() for flag in group
           if not name.startswith("absl")]
   values = {flag.name: flag.value for flag in ours if flag.name not in _FREE_FLAGS}
-  return {**values, "model": model.fingerprint}
+  return {**values, **numbers, "model": model.fingerprint}
 
 
 def about(**speed) -> dict:

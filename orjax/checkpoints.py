@@ -41,7 +41,7 @@ def load(directory: str, target: Any = None) -> Checkpoint | None:
   """
   if not pathlib.Path(directory).expanduser().is_dir():
     return None
-  with _manager(directory, read_only=True) as manager:
+  with _manager(directory, create=False) as manager:
     step = manager.latest_step()
     if step is None:
       return None

@@ -22,7 +22,7 @@ def central_points(x: jax.Array, coordinates: jax.Array, spacing: float) -> jax.
   Returns:
     [2B + 1, *x.shape]: x, then x + h e_i, then x - h e_i.
   """
-  hit = jnp.arange(x.size) == coordinates[:, None]
+  hit = jnp.arange(x.size)[None] == coordinates[:, None]
   offsets = jnp.where(hit, jnp.asarray(spacing, x.dtype), jnp.zeros((), x.dtype))
   flat = x.reshape(1, -1)
   points = jnp.concatenate([flat, flat + offsets, flat - offsets])

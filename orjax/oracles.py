@@ -102,8 +102,10 @@ def with_output_noise(oracle: Oracle, stddev: jax.Array, *, mean: jax.Array = 0.
     answers = oracle.query(inner_key, images)
     noise = jax.random.normal(noise_key, answers.shape, jnp.float32)
     with full_precision():
-      noise = noise @ stddev.T if stddev.ndim == 2 else noise * stddev
-    return answers + (noise + jnp.asarray(mean, jnp.float32)).astype(answers.dtype)
+      noise = (noise @ stddev.T if stddev.ndim == 2
+               else noise * jnp.broadcast_to(stddev, noise.shape))
+    shift = jnp.broadcast_to(jnp.asarray(mean, jnp.float32), noise.shape)
+    return answers + (noise + shift).astype(answers.dtype)
 
   return Oracle(query, oracle.queries_per_row)
 

@@ -35,7 +35,6 @@ class Ledger:
     self._path = self.directory / name
     self._repair()
     self.records = read(directory)
-    self._file = open(self._path, "ab")
 
   def _repair(self):
     if not self._path.exists():
@@ -50,9 +49,10 @@ class Ledger:
     """Writes one record and waits until it is on the disk."""
     if tuple(record) != FIELDS:
       raise ValueError(f"a record has the fields {FIELDS}, not {tuple(record)}")
-    self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
-    self._file.flush()
-    os.fsync(self._file.fileno())
+    with open(self._path, "ab") as file:
+      file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+      file.flush()
+      os.fsync(file.fileno())
     self.records.append(record)
 
 

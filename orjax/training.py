@@ -39,7 +39,8 @@ class Trainer(NamedTuple):
 
 def zoo_optimizer() -> optax.GradientTransformation:
   """SGD of the ZOO networks: 0.01 / (1 + 1e-6 step), Nesterov momentum 0.9."""
-  return optax.sgd(lambda step: 0.01 / (1 + 1e-6 * step), momentum=0.9, nesterov=True)
+  return optax.sgd(lambda step: 0.01 / (1 + 1e-6 * jnp.float32(step)), momentum=0.9,
+                   nesterov=True)
 
 
 def trainer(classifier: Classifier, optimizer: optax.GradientTransformation) -> Trainer:

@@ -106,9 +106,10 @@ def coordinate_descent(objective: Objective, solver: Solver, *, trade_off: jax.A
     coordinate_key, query_key = jax.random.split(key)
     image, modifier = example.image, state.modifier
     coordinates = estimators.draw_coordinates(coordinate_key, modifier.size, num_coordinates)
-    points = to_image(estimators.central_points(modifier, coordinates, spacing), image)
+    modifiers = estimators.central_points(modifier, coordinates, spacing)
+    points = to_image(modifiers, image[None])
     rows = oracle.query(query_key, points)
-    reference = to_image(jnp.zeros_like(modifier), image)
+    reference = to_image(jnp.zeros_like(modifier), image)[None]
     distances = jnp.sum(jnp.square(points - reference), axis=(1, 2, 3))
     hinges = jax.vmap(objective.loss, in_axes=(0, None))(rows, example.label)
     losses = distances + trade_off * hinges

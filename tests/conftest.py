@@ -1,0 +1,81 @@
+"""Hostile settings for every test: strict types, no silent broadcasting, eight devices."""
+
+import ctypes
+import os
+import pathlib
+import sys
+
+os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "")
+                           + " --xla_force_host_platform_device_count=8")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+try:  # glibc: fresh mappings for every activation halve the speed
+  for _option, _value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):
+    ctypes.CDLL(None).mallopt(_option, _value)
+except AttributeError:
+  pass
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
+
+from orjax import checkpoints
+from orjax import datasets
+from orjax import models
+from orjax import training
+
+IMAGE_SHAPE = (4, 4, 1)
+NUM_CLASSES = 3
+
+
+def linear_variables(seed=0):
+  """Weights and biases of a linear softmax classifier of 4x4x1 images."""
+  rng = np.random.default_rng(seed)
+  weights = rng.normal(size=(16, NUM_CLASSES)).astype(np.float32)
+  return {"weights": jnp.asarray(weights), "bias": jnp.asarray([0.1, 0.0, -0.1], jnp.float32)}
+
+
+def linear_logits(variables, images):
+  # Sums in a fixed order: the order in which a dot or a reduction adds, and so its
+  # rounding, depends on the number of rows.
+  pixels = images.reshape(len(images), -1)
+  logits = jnp.broadcast_to(variables["bias"][None], (len(images), NUM_CLASSES))
+  for i in range(pixels.shape[1]):
+    logits = logits + pixels[:, i, None] * variables["weights"][i][None]
+  return logits
+
+
+def linear_predict(variables, images):
+  return jax.nn.softmax(linear_logits(variables, images))
+
+
+@pytest.fixture(scope="session")
+def linear_images():
+  """Images [8, 4, 4, 1] away from the box's faces, and their predicted classes."""
+  rng = np.random.default_rng(1)
+  images = rng.uniform(0.3, 0.7, size=(8, *IMAGE_SHAPE)).astype(np.float32)
+  labels = np.asarray(linear_logits(linear_variables(), jnp.asarray(images)).argmax(-1))
+  return images, labels.astype(np.int32)
+
+
+@pytest.fixture(scope="session")
+def digits_model(tmp_path_factory):
+  """The digits network after 30 epochs: (classifier, variables, folder of the model)."""
+  classifier = models.build("convnet_digits")
+  train = datasets.load("digits", "train")
+  folder = tmp_path_factory.mktemp("models") / "convnet_digits"
+  saved = training.fit(
+      training.trainer(classifier, training.zoo_optimizer()), train, seed=0, num_steps=330,
+      batch_size=128, directory=str(folder), apply=classifier.apply,
+      meta={"model": "convnet_digits", "dataset": "digits", "batch_size": 128, "seed": 0},
+      test=datasets.load("digits", "test"))
+  assert saved.meta["test_accuracy"] > 0.9
+  assert checkpoints.load(str(folder)) is not None
+  return classifier, jax.tree.map(jnp.asarray, saved.state.variables), folder

@@ -1,0 +1,198 @@
+"""The engine: the same records, bit for bit, whatever the plan."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from conftest import linear_predict
+from conftest import linear_variables
+from orjax import attacks
+from orjax import datasets
+from orjax import engine
+from orjax import objectives
+from orjax import oracles
+from orjax import runner
+
+
+def threat_model(predict, num_samples=1):
+  clean = lambda variables: oracles.from_predict(predict, variables)
+  defended = lambda variables, setting: oracles.with_output_noise(
+      clean(variables), setting["stddev"])
+  asked = lambda variables, setting: oracles.averaged(
+      defended(variables, setting), num_samples)
+  return engine.ThreatModel(clean, defended, asked)
+
+
+def make_tasks(images, labels, stddevs=(0.0, 1e-4, 1e-2), num_runs=2):
+  return [runner.Task({"stddev": stddev, "run": run, "index": i}, image, int(label), run, i,
+                      {"stddev": np.float32(stddev)}, expected_steps=-stddev)
+          for stddev in stddevs for run in range(num_runs)
+          for i, (image, label) in enumerate(zip(images, labels))]
+
+
+def _attack(num_coordinates=5):
+  return attacks.zoo(objectives.log_margin(), num_coordinates=num_coordinates, max_steps=30,
+                     binary_search_steps=2, check_every=10, initial_trade_off=1.0)
+
+
+def _run(tasks, plan, model=None, statistics=None, **kwargs):
+  predict, variables = model or (linear_predict, linear_variables())
+  outcomes = runner.run(
+      kwargs.pop("attack", _attack()), objectives.log_margin(), threat_model(predict),
+      variables, tasks, seed=0, max_queries=kwargs.pop("max_queries", 500), num_draws=20,
+      plan=plan, statistics=statistics, **kwargs)
+  return {tuple(o.task.identity.values()): o for o in outcomes}
+
+
+def _assert_same(first, second):
+  assert first.keys() == second.keys()
+  for name, a in first.items():
+    b = second[name]
+    np.testing.assert_array_equal(a.adversarial, b.adversarial)
+    assert a._replace(task=None, adversarial=None) == b._replace(task=None, adversarial=None)
+
+
+def _devices(number):
+  return tuple(jax.local_devices()[:number])
+
+
+@pytest.fixture(scope="module")
+def reference(linear_images):
+  return _run(make_tasks(*linear_images), runner.Plan(3, 7, _devices(1)))
+
+
+@pytest.mark.parametrize("plan", [
+    (3, 7, 8), (3, 1, 1), (3, 1000, 2), (1, 7, 1), (5, 4, 3), (8, 7, 1)],
+    ids=lambda p: f"{p[0]} slots, chunk {p[1]}, {p[2]} devices")
+def test_plan_never_changes_a_record_of_a_linear_model(linear_images, reference, plan):
+  slots, chunk, devices = plan
+  tasks = make_tasks(*linear_images)
+  _assert_same(reference, _run(tasks, runner.Plan(slots, chunk, _devices(devices))))
+
+
+def test_order_never_changes_a_record(linear_images, reference):
+  tasks = [task._replace(expected_steps=float(i))
+           for i, task in enumerate(make_tasks(*linear_images))]
+  _assert_same(reference, _run(tasks, runner.Plan(3, 7, _devices(1))))
+
+
+def test_a_part_of_the_tasks_gives_the_same_records(linear_images, reference):
+  part = make_tasks(*linear_images)[5::7]
+  found = _run(part, runner.Plan(3, 7, _devices(1)))
+  _assert_same({name: reference[name] for name in found}, found)
+
+
+def test_network_gives_the_same_bits_on_any_number_of_devices(digits_model):
+  classifier, variables, _ = digits_model
+  predict = lambda variables, images: jax.nn.softmax(classifier.apply(variables, images))
+  test = datasets.load("digits", "test")
+  tasks = make_tasks(datasets.to_float(test.images[:6]), test.labels[:6], num_runs=1)
+  arguments = dict(model=(predict, variables), attack=_attack(16), max_queries=70 * 33)
+  one = _run(tasks, runner.Plan(2, 5, _devices(1)), **arguments)
+  many = _run(tasks[::-1], runner.Plan(2, 9, _devices(8)), **arguments)
+  _assert_same(one, many)
+  assert len({o.num_steps for o in one.values()}) > 1
+
+
+def test_repeats_and_images_differ(reference):
+  by_run = [reference[1e-4, run, 0].adversarial for run in (0, 1)]
+  assert (by_run[0] != by_run[1]).any()
+
+
+def test_a_sweep_compiles_once(linear_images):
+  calls = []
+
+  def predict(variables, images):
+    calls.append(images.shape)
+    return linear_predict(variables, images)
+
+  _run(make_tasks(*linear_images, stddevs=(0.0, 1e-3, 1e-2, 1e-1)),
+       runner.Plan(3, 7, _devices(1)), model=(predict, linear_variables()))
+  # At most: shapes of a step, advance, verify, each possibly traced by custom_vmap twice.
+  assert len(calls) <= 8
+
+
+def test_few_steps_are_wasted(linear_images):
+  images, labels = linear_images
+  statistics = runner.Statistics()
+  tasks = make_tasks(images, labels, stddevs=(0.0, 1e-6, 1e-4, 1e-2, 1e-1), num_runs=5)
+  outcomes = _run(tasks, runner.Plan(4, 16, _devices(1)), statistics=statistics,
+                  max_queries=10**5)
+  assert len(tasks) == 200
+  steps = [o.num_steps for o in outcomes.values()]
+  assert min(steps) < max(steps) and sum(steps) == statistics.useful_steps
+  assert statistics.useful_steps / statistics.executed_steps >= 0.9
+  assert statistics.num_queries == sum(o.num_queries for o in outcomes.values())
+
+
+def test_snapshot_goes_on_where_the_run_was(linear_images, reference, tmp_path):
+  tasks = make_tasks(*linear_images)
+  plan = runner.Plan(3, 2, _devices(1), snapshot=str(tmp_path / "snapshot.npz"),
+                     seconds_between_snapshots=0.0)
+  found, steps_before = {}, 0
+  for _ in range(30):  # killed again and again
+    left = [task for task in tasks if tuple(task.identity.values()) not in found]
+    statistics = runner.Statistics()
+    outcomes = runner.run(_attack(), objectives.log_margin(), threat_model(linear_predict),
+                          linear_variables(), left, seed=0, max_queries=500, num_draws=20,
+                          plan=plan, statistics=statistics)
+    for outcome, _ in zip(outcomes, range(3)):
+      found[tuple(outcome.task.identity.values())] = outcome
+    outcomes.close()
+    steps_before += statistics.executed_steps
+    if len(found) == len(tasks):
+      break
+  _assert_same(reference, found)
+  # Starting all lost trials over would cost far more.
+  assert steps_before < 1.6 * sum(o.num_steps for o in reference.values())
+
+
+def test_snapshot_is_removed_at_the_end(linear_images, tmp_path):
+  path = tmp_path / "snapshot.npz"
+  plan = runner.Plan(3, 2, _devices(1), snapshot=str(path), seconds_between_snapshots=0.0)
+  _run(make_tasks(*linear_images, num_runs=1)[:4], plan)
+  assert not path.exists()
+
+
+def test_snapshot_of_another_shape_is_passed_over(linear_images, reference, tmp_path):
+  path = tmp_path / "snapshot.npz"
+  tasks = make_tasks(*linear_images)
+  outcomes = runner.run(
+      _attack(), objectives.log_margin(), threat_model(linear_predict), linear_variables(),
+      tasks, seed=0, max_queries=500, num_draws=20,
+      plan=runner.Plan(2, 2, _devices(1), str(path), 0.0))
+  next(outcomes)
+  outcomes.close()
+  assert path.exists()
+  _assert_same(reference, _run(tasks, runner.Plan(3, 7, _devices(1), str(path))))
+
+
+@pytest.mark.parametrize("when", ["always", "late"])
+def test_nan_is_reported_as_such(linear_images, when):
+  def predict(variables, images):
+    moved = jnp.abs(images - 0.5).max((1, 2, 3), keepdims=True)[:, :, 0, 0] > (
+        -1.0 if when == "always" else 0.25)
+    return jnp.where(moved, jnp.nan, linear_predict(variables, images))
+
+  with pytest.raises(FloatingPointError, match="NaN or infinity"):
+    _run(make_tasks(*linear_images), runner.Plan(3, 7, _devices(1)),
+         model=(predict, linear_variables()), max_queries=10**5)
+
+
+def test_verdict_tells_luck_from_success(linear_images):
+  """At stddev 1 the attack claims success at once; the clean model is not fooled."""
+  tasks = make_tasks(*linear_images, stddevs=(1.0,), num_runs=4)
+  outcomes = list(_run(tasks, runner.Plan(4, 50, _devices(1)), max_queries=3000).values())
+  assert np.mean([o.claimed for o in outcomes]) > 0.9
+  assert np.mean([o.clean_success for o in outcomes]) < 0.3
+  assert 0.25 < np.mean([o.noise_error_rate for o in outcomes]) < 0.75
+
+
+def test_bad_tasks_are_refused(linear_images):
+  images, labels = linear_images
+  with pytest.raises(ValueError, match="float32"):
+    _run(make_tasks(images.astype(np.float64), labels), runner.Plan(2))
+  with pytest.raises(ValueError, match="does not pay"):
+    _run(make_tasks(images, labels), runner.Plan(2), max_queries=5)
+  assert _run([], runner.Plan(2)) == {}
