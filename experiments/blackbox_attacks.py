@@ -42,7 +42,8 @@ NUM_PICTURES = flags.DEFINE_integer(
 
 # Speed only: none of these changes a record.
 SLOTS_PER_DEVICE = flags.DEFINE_integer(
-    "slots_per_device", 4, "Speed only: trials at a time on each device.", lower_bound=1)
+    "slots_per_device", None, "Speed only: trials at a time on each device (default: "
+    "what fills it).", lower_bound=1)
 CHUNK = flags.DEFINE_integer(
     "chunk", 50, "Speed only: attack steps between two looks.", lower_bound=1)
 
@@ -108,8 +109,10 @@ def main():
   model = common.load_or_train(common.DATASET.value)
   threats = threat_model(model.classifier.apply)
   tasks = make_tasks(model, test, threats)
+  slots = SLOTS_PER_DEVICE.value or runner.choose_slots(
+      attack, threats, model.variables, tasks)
   request = (common.asked(model, attack_flags.resolved()),
-             common.about(slots_per_device=SLOTS_PER_DEVICE.value))
+             common.about(slots_per_device=slots))
   if jax.process_index() == 0:
     records.check_manifest(OUT.value, *request)
     common.defended_accuracy(OUT.value, threats, model, test, VARIANCE.value)
@@ -120,7 +123,7 @@ def main():
   left = [task for task in tasks if records.identity(task.identity) not in done]
   print(f"{len(tasks)} trials, {len(tasks) - len(left)} of them done before", flush=True)
   kept = sorted({task.index for task in tasks})[:NUM_PICTURES.value]
-  plan = runner.Plan(SLOTS_PER_DEVICE.value, CHUNK.value, snapshot=str(
+  plan = runner.Plan(slots, CHUNK.value, snapshot=str(
       pathlib.Path(OUT.value, f"snapshot-{jax.process_index()}.npz")))
   for outcome in runner.run(
       attack, objective, threats, model.variables, left, seed=common.SEED.value,

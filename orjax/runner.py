@@ -25,6 +25,11 @@ from orjax.types import Example
 from orjax.types import Objective
 
 
+# Rows per network call at which a device is busy: measured on a CPU (BUILD_NOTES.md).
+_ROWS_ON_CPU = 2048
+_ROWS_ELSEWHERE = 16384
+
+
 class Task(NamedTuple):
   """One trial to do, on the host.
 
@@ -82,14 +87,25 @@ class Plan(NamedTuple):
 
 @dataclasses.dataclass
 class Statistics:
-  """Filled in while a run goes on: steps that moved a live trial, slot-steps executed,
-  queries asked, seconds."""
+  """Filled in while a run goes on.
+
+  Attributes:
+    useful_steps: steps of finished trials.
+    executed_steps: steps times slots, idle ones included.
+    num_queries: asked since the run began.
+    warm_queries: asked since the first look, when all is compiled.
+    warm_seconds: the time they took.
+  """
 
   useful_steps: int = 0
   executed_steps: int = 0
   num_queries: int = 0
-  seconds: float = 0.0
-  seconds_to_first: float = 0.0
+  warm_queries: int = 0
+  warm_seconds: float = 0.0
+
+  @property
+  def queries_per_second(self) -> float:
+    return self.warm_queries / self.warm_seconds if self.warm_seconds else 0.0
 
 
 def _inputs(task):
@@ -108,6 +124,22 @@ def _check(tasks, attack, threat_model, variables, max_queries):
   example = Example(jnp.asarray(first.image), jnp.asarray(first.label))
   trials_lib.check_budget(
       trials_lib.queries_per_step(attack, oracle, example), max_queries)
+
+
+def choose_slots(attack: Attack, threat_model: engine.ThreatModel, variables: Any,
+                 tasks: list[Task]) -> int:
+  """Slots per device that fill the device, with work for eight rounds of them.
+
+  Rounding may depend on the number of slots, so this is a function of the whole
+  experiment: pass all its tasks, not what a resumed run has left.
+  """
+  first = _inputs(tasks[0])
+  oracle = threat_model.asked(variables, first.setting)
+  example = Example(jnp.asarray(first.image), jnp.asarray(first.label))
+  rows = (trials_lib.queries_per_step(attack, oracle, example)
+          // oracle.queries_per_row)
+  enough = _ROWS_ON_CPU if jax.default_backend() == "cpu" else _ROWS_ELSEWHERE
+  return max(1, min(enough // rows, len(tasks) // 8))
 
 
 def run(attack: Attack, objective: Objective, threat_model: engine.ThreatModel, variables: Any,
@@ -167,7 +199,7 @@ def _loop(programs, variables, share, seed, max_queries, plan, num_slots, statis
   pending = collections.deque(task for task in share if id(task) not in held)
   asked_before = np.array(trials.num_queries, np.int64)
   delivery = None
-  began = last_snapshot = time.monotonic()
+  warm_since = last_snapshot = time.monotonic()
   num_claimed = num_finished = 0
   while pending or any(occupants) or delivery:
     fresh = np.zeros(num_slots, bool)
@@ -188,8 +220,6 @@ def _loop(programs, variables, share, seed, max_queries, plan, num_slots, statis
       for outcome in _outcomes(*delivery):
         num_finished, num_claimed = num_finished + 1, num_claimed + outcome.claimed
         statistics.useful_steps += outcome.num_steps
-        statistics.seconds_to_first = (statistics.seconds_to_first
-                                       or time.monotonic() - began)
         yield outcome
         bar.update(1, _status(statistics, num_claimed, num_finished))
       delivery = None
@@ -198,9 +228,14 @@ def _loop(programs, variables, share, seed, max_queries, plan, num_slots, statis
     finished, num_queries = jax.device_get((trials.finished, trials.num_queries))
     statistics.executed_steps += int(num_done.sum()) * plan.slots_per_device
     busy = np.array([task is not None for task in occupants])
-    statistics.num_queries += int((num_queries - asked_before)[busy].sum())
+    num_new = int((num_queries - asked_before)[busy].sum())
     asked_before = num_queries.astype(np.int64)
-    statistics.seconds = time.monotonic() - began
+    if statistics.num_queries:
+      statistics.warm_queries += num_new
+      statistics.warm_seconds = time.monotonic() - warm_since
+    else:
+      warm_since = time.monotonic()
+    statistics.num_queries += num_new
     bar.update(0, _status(statistics, num_claimed, num_finished))
     done = [(slot, occupants[slot]) for slot in np.flatnonzero(finished & busy)]
     if done:
@@ -215,9 +250,8 @@ def _loop(programs, variables, share, seed, max_queries, plan, num_slots, statis
 
 
 def _status(statistics, num_claimed, num_finished):
-  rate = statistics.num_queries / max(statistics.seconds, 1e-9)
   claimed = f"{num_claimed / num_finished:.2f}" if num_finished else "-"
-  return f"{rate:.0f} queries/s, claimed success {claimed}"
+  return f"{statistics.queries_per_second:.0f} queries/s, claimed success {claimed}"
 
 
 def _outcomes(done, trials, verdicts):

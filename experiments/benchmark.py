@@ -1,0 +1,151 @@
+"""Queries per second of each attack through the engine, against the bare forward pass.
+
+    python experiments/benchmark.py --dataset=digits
+
+One process, one network: rows per second of the jitted forward pass at its best batch
+size, queries per second of every attack through the engine, their ratio; the share of
+executed slot-steps that moved a live trial in a sweep; then, each in a new process, the
+time from process start to the first finished trial with an empty and a full compilation
+cache. The network has random weights: its speed does not depend on them. Prints a table
+and one JSON line.
+"""
+
+import json
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+
+from absl import flags
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import common
+import tables
+from orjax import attacks
+from orjax import models
+from orjax import objectives
+from orjax import oracles
+from orjax import runner
+import blackbox_attacks
+
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 5, "Alternating measurements of the forward pass and of each attack.",
+    lower_bound=1)
+_SECONDS = flags.DEFINE_float(
+    "seconds", 4.0, "Length of one measurement.", lower_bound=0.1)
+_START_UP = flags.DEFINE_bool(
+    "start_up", True, "Also measure process start to first finished trial.")
+_BATCH_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
+
+
+def forward_rate(forward, variables, images, seconds):
+  """Rows per second of a jitted forward pass on one batch."""
+  forward(variables, images).block_until_ready()
+  start, count = time.perf_counter(), 0
+  while time.perf_counter() - start < seconds:
+    forward(variables, images).block_until_ready()
+    count += 1
+  return count * len(images) / (time.perf_counter() - start)
+
+
+def attack_rate(attack, objective, threats, variables, tasks, num_queries, plan):
+  """Queries per second without compilation, and the useful share of executed steps."""
+  statistics = runner.Statistics()
+  for _ in runner.run(attack, objective, threats, variables, tasks, seed=0,
+                      max_queries=num_queries, plan=plan, statistics=statistics):
+    pass
+  return (statistics.queries_per_second,
+          statistics.useful_steps / statistics.executed_steps)
+
+
+def endless(objective, size):
+  """Name, an attack that never gives up, queries a step."""
+  num_coordinates = min(128, size // 2)
+  return [("zoo", attacks.zoo(
+      objective, num_coordinates=num_coordinates, max_steps=10**9,
+      binary_search_steps=1, check_every=None), 2 * num_coordinates + 1)]
+
+
+def useful_share(objective, threats, variables, images):
+  """Useful over executed steps of a sweep of 200 ZOO trials of unequal length."""
+  attack = attacks.zoo(objective, num_coordinates=8, binary_search_steps=3, max_steps=40,
+                       check_every=4)
+  tasks = [runner.Task({}, images[i], 0, 0, i, {"stddev": np.float32(10.0 ** -(i % 5))})
+           for i in range(200)]
+  plan = runner.Plan(runner.choose_slots(attack, threats, variables, tasks), chunk=10)
+  return attack_rate(attack, objective, threats, variables, tasks, 10**6, plan)[1]
+
+
+def start_up_seconds(cache):
+  """Seconds from process start to the first finished trial, of the main job."""
+  with tempfile.TemporaryDirectory() as out:
+    command = [
+        sys.executable, str(pathlib.Path(__file__).parent / "blackbox_attacks.py"),
+        f"--dataset={common.DATASET.value}", f"--model_dir={common.MODEL_DIR.value}",
+        f"--data_dir={common.DATA_DIR.value}", f"--compilation_cache={cache}",
+        f"--out={out}", "--variance=0", "--num_images=1", "--max_queries=600"]
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def main():
+  classifier = models.build(f"convnet_{common.DATASET.value}")
+  variables = classifier.init(jax.random.key(0))
+  with oracles.full_precision():
+    forward = jax.jit(lambda v, x: jax.nn.softmax(classifier.apply(v, x)))
+    rng = np.random.default_rng(0)
+    images = rng.random((max(_BATCH_SIZES), *classifier.image_shape), np.float32)
+    by_size = {size: forward_rate(forward, variables, jnp.asarray(images[:size]), 0.5)
+               for size in _BATCH_SIZES}
+  best = max(by_size, key=by_size.get)
+  threats = blackbox_attacks.threat_model(classifier.apply)
+  objective = objectives.log_margin()
+  rows, report = [], []
+  for name, attack, per_step in endless(objective, images[0].size):
+    # Trials of one length fill all slots: the rate of the loop, without a tail.
+    tasks = [runner.Task({}, images[i], 0, 0, i, {"stddev": np.float32(1e-2)})
+             for i in range(1024)]
+    slots = blackbox_attacks.SLOTS_PER_DEVICE.value or runner.choose_slots(
+        attack, threats, variables, tasks)
+    num_slots = slots * jax.local_device_count()
+    plan = runner.Plan(slots, chunk=4)
+    tasks = tasks[:num_slots]
+    budget = per_step * max(8, int(_SECONDS.value * by_size[best] / per_step / num_slots))
+    pairs = []
+    for _ in range(_ROUNDS.value):  # alternating, as the machine's speed drifts
+      with oracles.full_precision():
+        bare = forward_rate(forward, variables, jnp.asarray(images[:best]), _SECONDS.value)
+      rate, _ = attack_rate(attack, objective, threats, variables, tasks, budget, plan)
+      pairs.append((bare, rate, rate / bare))
+    bare, rate, ratio = np.median(pairs, axis=0).tolist()
+    report.append({"attack": name, "forward_rows_per_s": bare, "queries_per_s": rate,
+                   "ratio": ratio, "slots_per_device": slots})
+    spread = f"{min(p[2] for p in pairs):.2f}-{max(p[2] for p in pairs):.2f}"
+    rows.append([name, f"{bare:.0f}", str(best), f"{rate:.0f}",
+                 f"{ratio:.2f} ({spread})"])
+  print(tables.markdown(["attack", "forward rows/s", "best batch", "queries/s",
+                         "ratio (min-max)"], rows))
+  useful = useful_share(objective, threats, variables, images)
+  print(f"useful over executed steps of a sweep of 200 trials: {useful:.2f}")
+  result = {"dataset": common.DATASET.value, "device": jax.devices()[0].device_kind,
+            "num_devices": jax.device_count(), "machine": platform.processor(),
+            "jax": jax.__version__, "best_batch": best, "attacks": report,
+            "useful_steps": useful}
+  if _START_UP.value:
+    common.load_or_train(common.DATASET.value)  # not part of the start-up
+    with tempfile.TemporaryDirectory() as cache:
+      result["seconds_to_first_trial_cold"] = start_up_seconds(cache)
+      result["seconds_to_first_trial_warm"] = start_up_seconds(cache)
+    print(f"process start to first finished trial and exit: "
+          f"{result['seconds_to_first_trial_cold']:.1f} s with an empty compilation cache, "
+          f"{result['seconds_to_first_trial_warm']:.1f} s with a full one")
+  print(json.dumps(result))
+
+
+if __name__ == "__main__":
+  common.run(main)
