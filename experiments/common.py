@@ -79,6 +79,9 @@ def run(main) -> None:
     except (ValueError, OSError, FloatingPointError) as e:
       if os.environ.get("ORJAX_TRACEBACK"):
         raise
+      if jax.process_count() > 1:  # a normal exit would wait for the other processes
+        print(f"error: {e}", file=sys.stderr, flush=True)
+        os._exit(1)
       sys.exit(f"error: {e}")
 
   app.run(guarded, flags_parser=_parse)

@@ -22,10 +22,17 @@ def _manager(directory, **options):
       options=ocp.CheckpointManagerOptions(enable_async_checkpointing=False, **options))
 
 
-def save(directory: str, step: int, state: Any, meta: dict) -> None:
-  """Writes a checkpoint; a crash half-way leaves the previous one in place."""
+def save(directory: str, state: Any, meta: dict) -> None:
+  """Writes a checkpoint; a crash half-way leaves the previous one in place.
+
+  Arrays are written as NumPy arrays, so that any number of devices and processes can
+  read them.
+  """
+  state = jax.tree.map(np.asarray, state)
   with _manager(directory, max_to_keep=1, create=True) as manager:
-    manager.save(step, args=ocp.args.Composite(
+    # A serial number, not the training step: one step may be saved twice, before and
+    # after it is found to be the last.
+    manager.save((manager.latest_step() or 0) + 1, args=ocp.args.Composite(
         state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)))
 
 
@@ -34,13 +41,15 @@ def load(directory: str, target: Any = None) -> Checkpoint | None:
 
   Args:
     directory: a model's folder.
-    target: a tree of arrays or shapes to restore into; None gives plain dicts.
+    target: a tree of arrays to restore into; None gives plain dicts.
 
   Returns:
     A `Checkpoint` of NumPy arrays.
   """
   if not pathlib.Path(directory).expanduser().is_dir():
     return None
+  if target is not None:
+    target = jax.tree.map(np.asarray, target)
   with _manager(directory, create=False) as manager:
     step = manager.latest_step()
     if step is None:

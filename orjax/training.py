@@ -149,10 +149,10 @@ def fit(make_trainer: Trainer, train: datasets.Dataset, *, seed: int, num_steps:
                                  f"learning rate or check the data")
       if ((step + 1) % per_epoch == 0 and step + 1 < num_steps
           and time.monotonic() - last_save > _SECONDS_BETWEEN_SAVES):
-        checkpoints.save(directory, step + 1, state, {
+        checkpoints.save(directory, state, {
             **meta, "num_steps": step + 1, "finished": False})
         last_save = time.monotonic()
   meta = {**meta, "num_steps": num_steps, "finished": True,
           "test_accuracy": accuracy(apply, state.variables, test)}
-  checkpoints.save(directory, num_steps, state, meta)
+  checkpoints.save(directory, state, meta)
   return checkpoints.Checkpoint(state, meta)
