@@ -1,11 +1,16 @@
 """The black-box attacks by name: flags, and the numbers each data set comes with."""
 
 from absl import flags
+import jax.numpy as jnp
 
 import common
 from orjax import attacks
+from orjax import models
 from orjax import objectives
+from orjax import oracles
+from orjax import trials
 from orjax.types import Attack
+from orjax.types import Example
 from orjax.types import Objective
 
 ATTACK = flags.DEFINE_enum("attack", "zoo", ("zoo",), "Attack.")
@@ -66,3 +71,13 @@ def build() -> tuple[Attack, Objective]:
       binary_search_steps=numbers["binary_search_steps"], max_steps=numbers["max_steps"],
       check_every=numbers["check_every"] or None)
   return attack, objective
+
+
+def check(attack: Attack, num_samples: int) -> None:
+  """Raises ValueError if one step does not fit the image or the budget; asks nothing."""
+  classifier = models.build(f"convnet_{common.DATASET.value}")
+  oracle = oracles.averaged(oracles.from_predict(
+      lambda images: jnp.zeros((len(images), classifier.num_classes))), num_samples)
+  example = Example(jnp.zeros(classifier.image_shape), jnp.int32(0))
+  trials.check_budget(trials.queries_per_step(attack, oracle, example),
+                      resolved()["max_queries"])

@@ -104,6 +104,7 @@ def make_tasks(model, test, threats):
 def main():
   check_flags()
   attack, objective = attack_flags.build()
+  attack_flags.check(attack, NUM_SAMPLES.value)
   records.make_folder(OUT.value)
   test = datasets.load(common.DATASET.value, "test", common.DATA_DIR.value)
   model = common.load_or_train(common.DATASET.value)

@@ -68,14 +68,15 @@ def _digits(split):
 
 
 def _from_tfds(name, split, root):
-  import tensorflow_datasets as tfds  # slow import, only needed for the first start
-
   how = (f"prepare it once with `python -c \"import tensorflow_datasets as tfds; "
          f"tfds.builder('{name}', data_dir='{root}', file_format='array_record')"
          f".download_and_prepare()\"` (that step alone needs TensorFlow) or pass the "
          f"--data_dir that holds it")
-  builder = tfds.builder(name, data_dir=str(root))
-  if not builder.is_prepared():
+  if not (root / name).is_dir():
+    raise FileNotFoundError(f"{name} is not under {root}: {how}")
+  import tensorflow_datasets as tfds  # slow import, only needed for the first start
+
+  if not tfds.builder(name, data_dir=str(root)).is_prepared():
     raise FileNotFoundError(f"{name} is not under {root}: {how}")
   try:
     source = tfds.data_source(name, split=split, data_dir=str(root), download=False)

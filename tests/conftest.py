@@ -4,6 +4,7 @@ import ctypes
 import os
 import pathlib
 import sys
+import tempfile
 
 os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "")
                            + " --xla_force_host_platform_device_count=8")
@@ -17,6 +18,11 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+
+# The same programs are compiled again and again: by resumed trainings, by every plan.
+_CACHE = tempfile.TemporaryDirectory(prefix="orjax-tests-")
+jax.config.update("jax_compilation_cache_dir", _CACHE.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 try:  # glibc: fresh mappings for every activation halve the speed
   for _option, _value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -146,7 +147,7 @@ def test_two_processes_give_the_same_bytes(undisturbed, attack, tmp_path):
 def test_bad_input_is_one_sentence(attack, tmp_path, flags, message):
   code, output = attack(tmp_path, *flags, check=False)
   assert code == 1 and message in output and "Traceback" not in output
-  assert len(output.strip().splitlines()[-1:]) == 1 and output.strip().startswith("error: ")
+  assert output.startswith("error: ") and len(output.splitlines()) == 1
   assert not _ledger(tmp_path)
 
 
@@ -155,8 +156,15 @@ def test_folder_of_another_request_is_refused(undisturbed, attack):
   assert code == 1 and "holds records for seed=0, not 1" in output
 
 
-def test_checkpoint_of_another_model_is_refused(digits_model, tmp_path):
+def test_checkpoint_of_another_model_is_refused(digits_model, attack, tmp_path):
   shutil.copytree(digits_model[2], tmp_path / "models" / "convnet_mnist")
+  (tmp_path / "mnist").mkdir()
+  np.savez(tmp_path / "mnist" / "orjax-test.npz", labels=np.zeros(9, np.int32),
+           images=np.zeros((9, 28, 28, 1), np.uint8))
+  code, output = attack(
+      tmp_path / "out", "--dataset=mnist", f"--data_dir={tmp_path}",
+      f"--model_dir={tmp_path / 'models'}", check=False)
+  assert code == 1 and "has model='convnet_digits', not 'convnet_mnist'" in output
   run = subprocess.run(
       _command("train_classifier", "--dataset=digits", "--seed=3",
                f"--model_dir={digits_model[2].parent}"),
