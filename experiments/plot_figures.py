@@ -108,8 +108,10 @@ def pictures(directory: str, path: pathlib.Path) -> None:
       _show(row[0], clean, f"class {record['label']}")
       verdict = "fools" if record["clean_success"] else "harmless"
       _show(row[1 + 2 * column], adversarial, f"{variance:g}: {verdict}")
-      _show(row[2 + 2 * column], 0.5 + (adversarial - clean) / 2,
-            f"l2 {record['l2']:.2f}")
+      # Stretched until the largest change is black or white; the title says how much.
+      scale = 0.5 / max(np.abs(adversarial - clean).max(), 1e-6)
+      _show(row[2 + 2 * column], 0.5 + scale * (adversarial - clean),
+            f"l2 {record['l2']:.2f}" + (f", x{scale:.1f}" if scale < 1e5 else ""))
   figure.tight_layout()
   figure.savefig(path, dpi=120)
   plt.close(figure)
