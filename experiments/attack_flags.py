@@ -1,5 +1,7 @@
 """The black-box attacks by name: flags, and the numbers each data set comes with."""
 
+import math
+
 from absl import flags
 import jax.numpy as jnp
 
@@ -61,8 +63,15 @@ def resolved() -> dict:
 
 
 def build() -> tuple[Attack, Objective]:
-  """The attack that the flags describe, and what it wants."""
+  """The attack that the flags describe, and what it wants.
+
+  Raises:
+    ValueError: a number that no attack can use.
+  """
   numbers = resolved()
+  for name in ("spacing", "trade_off"):
+    if not 0 < numbers[name] < math.inf:
+      raise ValueError(f"--{name}={numbers[name]:g} must be above 0 and finite")
   objective = objectives.log_margin(
       targeted=TARGETED.value, non_positive=NON_POSITIVE.value)
   attack = attacks.zoo(

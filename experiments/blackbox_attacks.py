@@ -40,10 +40,11 @@ OUT = flags.DEFINE_string("out", "runs/blackbox_attacks", "Folder for the record
 NUM_PICTURES = flags.DEFINE_integer(
     "num_pictures", 4, "Images of the first run kept for pictures.png.", lower_bound=0)
 
-# Speed only: none of these changes a record.
+# For speed. The number of slots is the shape of the network's batch, on which rounding may
+# depend, so a folder keeps to one; any number of devices and any chunk give the same bits.
 SLOTS_PER_DEVICE = flags.DEFINE_integer(
-    "slots_per_device", None, "Speed only: trials at a time on each device (default: "
-    "what fills it).", lower_bound=1)
+    "slots_per_device", None, "For speed: trials at a time on each device (default: "
+    "what fills it). A folder of records keeps to one value.", lower_bound=1)
 CHUNK = flags.DEFINE_integer(
     "chunk", 50, "Speed only: attack steps between two looks.", lower_bound=1)
 
@@ -112,8 +113,8 @@ def main():
   tasks = make_tasks(model, test, threats)
   slots = SLOTS_PER_DEVICE.value or runner.choose_slots(
       attack, threats, model.variables, tasks)
-  request = (common.asked(model, attack_flags.resolved()),
-             common.about(slots_per_device=slots))
+  request = (common.asked(model, {
+      **attack_flags.resolved(), "slots_per_device": slots}), common.about())
   if jax.process_index() == 0:
     records.check_manifest(OUT.value, *request)
     common.defended_accuracy(OUT.value, threats, model, test, VARIANCE.value)
@@ -122,6 +123,7 @@ def main():
   ledger = records.Ledger(OUT.value, jax.process_index(), jax.process_count())
   done = {records.identity(record) for record in ledger.records}
   left = [task for task in tasks if records.identity(task.identity) not in done]
+  common.wait_for_all("every process knows what is left")
   print(f"{len(tasks)} trials, {len(tasks) - len(left)} of them done before", flush=True)
   kept = sorted({task.index for task in tasks})[:NUM_PICTURES.value]
   plan = runner.Plan(slots, CHUNK.value, snapshot=str(
@@ -135,6 +137,9 @@ def main():
 
   if not common.wait_for_all("all trials are done"):
     return
+  missing = len(tasks) - len(records.read(OUT.value))
+  if missing:
+    raise ValueError(f"{missing} trials are missing in {OUT.value}: run the command again")
   table = tables.blackbox(OUT.value)
   print(table)
   pathlib.Path(OUT.value, "table.md").write_text(table + "\n")

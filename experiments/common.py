@@ -29,7 +29,8 @@ DATA_DIR = flags.DEFINE_string(
     "data_dir", "~/tensorflow_datasets", "Where TFDS keeps its prepared data sets.")
 MODEL_DIR = flags.DEFINE_string(
     "model_dir", "models", "Where trained classifiers are saved and looked for.")
-SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
+SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0,
+                            upper_bound=2**32 - 1)
 NUM_EPOCHS = flags.DEFINE_integer(
     "num_epochs", None, "Training epochs, if the classifier must be trained "
     "(default: 50, the recipe of the ZOO networks).", lower_bound=1)
@@ -50,7 +51,7 @@ PROCESS_ID = flags.DEFINE_integer(
 # Flags that no record depends on; every other flag of orjax's is part of the manifest.
 _FREE_FLAGS = frozenset((
     "data_dir", "model_dir", "compilation_cache", "num_epochs", "out", "num_pictures",
-    "slots_per_device", "chunk", "coordinator", "num_processes", "process_id",
+    "chunk", "coordinator", "num_processes", "process_id",
     "distributed"))
 _BATCH_SIZE = 128
 # ZOO's train_models.py keeps the first 5,000 images of MNIST and CIFAR10 for validation.
@@ -107,6 +108,8 @@ def _set_up():
         ctypes.CDLL(None).mallopt(option, value)
     except AttributeError:
       pass
+  if (NUM_PROCESSES.value, PROCESS_ID.value) != (None, None) and not COORDINATOR.value:
+    sys.exit("error: --num_processes and --process_id need --coordinator=host:port")
   if DISTRIBUTED.value or COORDINATOR.value:
     jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
 
@@ -170,9 +173,10 @@ def train(dataset: str) -> checkpoints.Checkpoint:
 
 def asked(model: Model, numbers: dict) -> dict:
   """All that records depend on: flags, the attack's `numbers`, the model's parameters."""
+  # Flags of the mains only: libraries define flags too, and change them.
   modules = flags.FLAGS.flags_by_module_dict()
-  ours = [flag for name, group in modules.items() for flag in group
-          if not name.startswith("absl")]
+  ours = [flag for name in ("common", "attack_flags", sys.argv[0])
+          for flag in modules.get(name, ())]
   values = {flag.name: flag.value for flag in ours if flag.name not in _FREE_FLAGS}
   return {**values, **numbers, "model": model.fingerprint}
 
@@ -223,5 +227,5 @@ def record(outcome) -> dict:
 def keep_picture(directory: str, outcome) -> None:
   """Keeps an outcome's images for the picture grid."""
   name = plot_figures.picture_name(outcome.task.identity)
-  records.add_pictures(directory, {
+  records.add_pictures(directory, jax.process_index(), {
       f"{name}/image": outcome.task.image, f"{name}/adversarial": outcome.adversarial})

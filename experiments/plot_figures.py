@@ -85,12 +85,11 @@ def figure2(directories: list[str], path: pathlib.Path) -> None:
 
 def pictures(directory: str, path: pathlib.Path) -> None:
   """Clean, adversarial and difference, one row per kept image, one block per variance."""
-  with np.load(pathlib.Path(directory) / "pictures.npz") as stored:
-    arrays = dict(stored)
+  arrays = records.read_pictures(directory)
   found = {r["index"]: {} for r in records.read(directory)}
   for record in records.read(directory):
     name = picture_name(record)
-    if f"{name}/adversarial" in arrays:
+    if record["run"] == 0 and f"{name}/adversarial" in arrays:
       found[record["index"]].setdefault(record["variance"], (record, name))
   found = {index: row for index, row in found.items() if row}
   variances = sorted({v for row in found.values() for v in row})
@@ -135,7 +134,7 @@ def draw(directories: list[str], out: str) -> list[pathlib.Path]:
   paths = [out / "figure2.png"]
   figure2(directories, paths[0])
   for directory in directories:
-    if (pathlib.Path(directory) / "pictures.npz").exists():
+    if records.read_pictures(directory):
       paths.append(out / ("pictures.png" if len(directories) == 1 else
                           f"pictures_{pathlib.Path(directory).name}.png"))
       pictures(directory, paths[-1])

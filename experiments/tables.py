@@ -24,7 +24,7 @@ def blackbox(directory: str) -> str:
   accuracies = records.read_json(directory, "accuracy.json")
   header = ["attack", "targeted", "variance", "trials", "accuracy", "claimed",
             "clean success", "defended success", "noise-only error", "mean l2",
-            "median queries"]
+            "median steps", "median queries"]
   rows = []
   groups = records.group(records.read(directory), "attack", "targeted", "variance")
   for (attack, targeted, variance), members in groups.items():
@@ -36,5 +36,5 @@ def blackbox(directory: str) -> str:
         rate(summary, "clean_success"), rate(summary, "defended_success_rate"),
         rate(summary, "noise_error_rate"),
         "-" if summary["l2"] is None else f"{summary['l2']:.3f}",
-        f"{summary['median_queries']:.0f}"])
+        f"{summary['median_steps']:.0f}", f"{summary['median_queries']:.0f}"])
   return markdown(header, rows)

@@ -4,6 +4,7 @@ Decoded arrays are cached beside the TFDS copy, so that a second start is instan
 does not need TFDS. The order is TFDS's own: it is not the order of the original files.
 """
 
+import os
 import pathlib
 from typing import NamedTuple
 
@@ -89,7 +90,7 @@ def _from_tfds(name, split, root):
 
 
 def _write_cache(path, dataset):
-  temporary = path.with_suffix(".partial.npz")
+  temporary = path.with_suffix(f".{os.getpid()}.npz")
   try:
     np.savez(temporary, images=dataset.images, labels=dataset.labels)
     temporary.replace(path)

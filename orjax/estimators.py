@@ -34,7 +34,7 @@ def central_differences(losses: jax.Array, spacing: float,
   """Value [], slopes [B] and curvatures [B] from the losses [2B + 1] at `central_points`.
 
   (L+ - L-) / 2h and (L+ - 2 L + L-) / h^2. With h = 1e-4 the curvature in float32 is
-  mostly rounding noise; the Newton solver of ZOO lives with it.
+  mostly rounding noise.
   """
   center, (up, down) = losses[0], losses[1:].reshape(2, -1)
   return center, (up - down) / (2 * spacing), (up - 2 * center + down) / spacing**2

@@ -8,6 +8,7 @@ and by what), `accuracy.json` and `pictures.npz` (a few images, for people).
 import json
 import os
 import pathlib
+import zipfile
 from typing import Any, Iterable
 
 import numpy as np
@@ -137,14 +138,24 @@ def read_json(directory: str, name: str) -> dict:
   return json.loads(path.read_text())
 
 
-def add_pictures(directory: str, pictures: dict[str, np.ndarray]) -> None:
-  """Adds named arrays to the folder's `pictures.npz`."""
-  path = pathlib.Path(directory) / "pictures.npz"
-  known = {}
-  if path.exists():
-    with np.load(path) as arrays:
-      known = dict(arrays)
-  temporary = path.with_suffix(f".{os.getpid()}.partial.npz")
+def read_pictures(directory: str) -> dict[str, np.ndarray]:
+  """The named arrays of a folder's `pictures*.npz`; a damaged file is passed over."""
+  found = {}
+  for path in sorted(pathlib.Path(directory).glob("pictures*.npz")):
+    try:
+      with np.load(path) as arrays:
+        found |= dict(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+      continue
+  return found
+
+
+def add_pictures(directory: str, process: int, pictures: dict[str, np.ndarray]) -> None:
+  """Adds named arrays to the folder's pictures, in a file of this process."""
+  path = pathlib.Path(directory) / (
+      f"pictures-{process}.npz" if process else "pictures.npz")
+  known = read_pictures(directory)
+  temporary = path.with_name(f".pictures.{os.getpid()}.npz")
   np.savez_compressed(temporary, **{**known, **pictures})
   temporary.replace(path)
 
@@ -184,7 +195,7 @@ def summarise(records: list[dict]) -> dict:
     A dict with `num_trials`; for each of `claimed`, `clean_success`: the rate, its
     `_interval` (Wilson) and `_run_error`; the means `defended_success_rate` and
     `noise_error_rate` with `_interval` (Wilson over trials); `l2`, the mean over clean
-    successes, and `median_queries`.
+    successes, and `median_steps` and `median_queries`.
   """
   summary: dict[str, Any] = {"num_trials": len(records)}
   runs = [record["run"] for record in records]
@@ -200,5 +211,6 @@ def summarise(records: list[dict]) -> dict:
     summary[f"{name}_interval"] = wilson(total, len(records))
   distances = [record["l2"] for record in records if record["clean_success"]]
   summary["l2"] = float(np.mean(distances)) if distances else None
+  summary["median_steps"] = float(np.median([r["num_steps"] for r in records]))
   summary["median_queries"] = float(np.median([r["num_queries"] for r in records]))
   return summary

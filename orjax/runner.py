@@ -128,7 +128,7 @@ def _check(tasks, attack, threat_model, variables, max_queries):
 
 def choose_slots(attack: Attack, threat_model: engine.ThreatModel, variables: Any,
                  tasks: list[Task]) -> int:
-  """Slots per device that fill the device, with work for eight rounds of them.
+  """Slots per device that fill a device, with work for eight rounds on one device.
 
   Rounding may depend on the number of slots, so this is a function of the whole
   experiment: pass all its tasks, not what a resumed run has left.

@@ -7,6 +7,7 @@ again ends in the same record.
 import json
 import os
 import pathlib
+import zipfile
 from typing import Any
 
 import jax
@@ -47,9 +48,12 @@ def restore(path: str, idle: Any, share: list) -> tuple[Any, list]:
   if not pathlib.Path(path).exists():
     return nothing
   leaves, structure = jax.tree.flatten(idle)
-  with np.load(path) as arrays:
-    names = arrays["names"].tolist()
-    found = [arrays[f"leaf{i}"] for i in range(len(arrays.files) - 1)]
+  try:
+    with np.load(path) as arrays:
+      names = arrays["names"].tolist()
+      found = [arrays[f"leaf{i}"] for i in range(len(arrays.files) - 1)]
+  except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    return nothing  # torn by a power cut
   if [(x.shape, x.dtype) for x in found] != [(x.shape, x.dtype) for x in leaves]:
     return nothing
   tasks = {_name(task): task for task in share}

@@ -152,7 +152,7 @@ def fit(make_trainer: Trainer, train: datasets.Dataset, *, seed: int, num_steps:
         checkpoints.save(directory, state, {
             **meta, "num_steps": step + 1, "finished": False})
         last_save = time.monotonic()
-  meta = {**meta, "num_steps": num_steps, "finished": True,
+  meta = {**meta, "num_steps": int(state.step), "finished": True,
           "test_accuracy": accuracy(apply, state.variables, test)}
   checkpoints.save(directory, state, meta)
   return checkpoints.Checkpoint(state, meta)

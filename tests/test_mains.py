@@ -142,6 +142,10 @@ def test_two_processes_give_the_same_bytes(undisturbed, attack, tmp_path):
     (["--num_coordinates=65"], "num_coordinates=65 is more than the 64 entries"),
     (["--out=/proc/nowhere"], "cannot write to /proc/nowhere"),
     (["--varianze=1"], "Unknown command line flag 'varianze'"),
+    (["--spacing=nan"], "--spacing=nan must be above 0 and finite"),
+    (["--trade_off=0"], "--trade_off=0 must be above 0"),
+    (["--seed=4294967296"], "--seed=4294967296"),
+    (["--process_id=1"], "need --coordinator"),
     (["surplus"], "unexpected argument 'surplus'"),
 ], ids=lambda value: value[0] if isinstance(value, list) else "")
 def test_bad_input_is_one_sentence(attack, tmp_path, flags, message):

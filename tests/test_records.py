@@ -104,10 +104,12 @@ def test_summary():
 
 
 def test_pictures_accumulate(tmp_path):
-  records.add_pictures(tmp_path, {"a": np.ones(3)})
-  records.add_pictures(tmp_path, {"b": np.zeros(2)})
-  with np.load(tmp_path / "pictures.npz") as arrays:
-    assert set(arrays) == {"a", "b"}
+  records.add_pictures(tmp_path, 0, {"a": np.ones(3)})
+  records.add_pictures(tmp_path, 0, {"b": np.zeros(2)})
+  records.add_pictures(tmp_path, 1, {"c": np.zeros(2)})
+  assert set(records.read_pictures(tmp_path)) == {"a", "b", "c"}
+  (tmp_path / "pictures-7.npz").write_bytes(b"torn")
+  assert set(records.read_pictures(tmp_path)) == {"a", "b", "c"}
 
 
 def test_readers_import_no_jax():

@@ -166,6 +166,8 @@ def test_snapshot_of_another_shape_is_passed_over(linear_images, reference, tmp_
   outcomes.close()
   assert path.exists()
   _assert_same(reference, _run(tasks, runner.Plan(3, 7, _devices(1), str(path))))
+  path.write_bytes(b"torn")
+  _assert_same(reference, _run(tasks, runner.Plan(3, 7, _devices(1), str(path))))
 
 
 @pytest.mark.parametrize("when", ["always", "late"])
