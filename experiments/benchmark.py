@@ -30,7 +30,7 @@ from orjax import models
 from orjax import objectives
 from orjax import oracles
 from orjax import runner
-import blackbox_attacks
+import sweep
 
 _ROUNDS = flags.DEFINE_integer(
     "rounds", 5, "Alternating measurements of the forward pass and of each attack.",
@@ -109,14 +109,14 @@ def main():
     by_size = {size: forward_rate(forward, variables, jnp.asarray(images[:size]), 0.5)
                for size in _BATCH_SIZES}
   best = max(by_size, key=by_size.get)
-  threats = blackbox_attacks.threat_model(classifier.apply)
+  threats = sweep.threat_model(classifier.apply)
   objective = objectives.log_margin()
   rows, report = [], []
   for name, attack, per_step in endless(objective, images[0].size):
     # Trials of one length fill all slots: the rate of the loop, without a tail.
     tasks = [runner.Task({}, images[i], 0, 0, i, {"stddev": np.float32(1e-2)})
              for i in range(1024)]
-    slots = blackbox_attacks.SLOTS_PER_DEVICE.value or runner.choose_slots(
+    slots = sweep.SLOTS_PER_DEVICE.value or runner.choose_slots(
         attack, threats, variables, tasks)
     num_slots = slots * jax.local_device_count()
     plan = runner.Plan(slots, chunk=4)

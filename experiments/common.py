@@ -51,7 +51,7 @@ PROCESS_ID = flags.DEFINE_integer(
 # Flags that no record depends on; every other flag of orjax's is part of the manifest.
 _FREE_FLAGS = frozenset((
     "data_dir", "model_dir", "compilation_cache", "num_epochs", "out", "num_pictures",
-    "chunk", "coordinator", "num_processes", "process_id",
+    "trace", "chunk", "coordinator", "num_processes", "process_id",
     "distributed"))
 _BATCH_SIZE = 128
 # ZOO's train_models.py keeps the first 5,000 images of MNIST and CIFAR10 for validation.
@@ -175,7 +175,7 @@ def asked(model: Model, numbers: dict) -> dict:
   """All that records depend on: flags, the attack's `numbers`, the model's parameters."""
   # Flags of the mains only: libraries define flags too, and change them.
   modules = flags.FLAGS.flags_by_module_dict()
-  ours = [flag for name in ("common", "attack_flags", sys.argv[0])
+  ours = [flag for name in ("common", "attack_flags", "sweep", sys.argv[0])
           for flag in modules.get(name, ())]
   values = {flag.name: flag.value for flag in ours if flag.name not in _FREE_FLAGS}
   return {**values, **numbers, "model": model.fingerprint}

@@ -19,19 +19,27 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
   return "\n".join([line(header), rule, *map(line, rows)])
 
 
-def blackbox(directory: str) -> str:
-  """Success against variance, every kind of success in a column of its own."""
+def attacks(directory: str) -> str:
+  """Success against variance, every kind of success in a column of its own.
+
+  What a sweep varies besides gets a column each: answers averaged, the setting's numbers.
+  """
   accuracies = records.read_json(directory, "accuracy.json")
-  header = ["attack", "targeted", "variance", "trials", "accuracy", "claimed",
+  found = [{**record, **record["setting"], "samples": record["num_samples"]}
+           for record in records.read(directory)]
+  varied = [name for name in ("samples", "spacing")
+            if len({record.get(name) for record in found}) > 1]
+  header = ["attack", "targeted", *varied, "variance", "trials", "accuracy", "claimed",
             "clean success", "defended success", "noise-only error", "mean l2",
             "median steps", "median queries"]
   rows = []
-  groups = records.group(records.read(directory), "attack", "targeted", "variance")
-  for (attack, targeted, variance), members in groups.items():
+  groups = records.group(found, "attack", "targeted", *varied, "variance")
+  for (attack, targeted, *setting, variance), members in groups.items():
     summary = records.summarise(members)
     known = accuracies[f"{variance:g}"]
     rows.append([
-        attack, "yes" if targeted else "no", f"{variance:g}", str(summary["num_trials"]),
+        attack, "yes" if targeted else "no", *(f"{value:g}" for value in setting),
+        f"{variance:g}", str(summary["num_trials"]),
         f"{known['accuracy']:.4f}", rate(summary, "claimed"),
         rate(summary, "clean_success"), rate(summary, "defended_success_rate"),
         rate(summary, "noise_error_rate"),

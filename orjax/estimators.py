@@ -1,7 +1,7 @@
-"""Ways to get a gradient of a loss that can only be evaluated.
+"""Ways to get a gradient: from evaluations alone, or through the model.
 
-Each works on one image; `loss_fn(key, points [N, ...]) -> losses [N]` asks the oracle,
-with noise of its own for every point.
+Each works on one image; `loss_fn(key, points [N, ...]) -> losses [N], answers [N, K]`
+asks the oracle, with noise of its own for every point.
 """
 
 import jax
@@ -61,12 +61,64 @@ def finite_difference(*, num_coordinates: int, spacing: float = 1e-4) -> Estimat
   def estimate(key, loss_fn, image):
     coordinate_key, loss_key = jax.random.split(key)
     coordinates = draw_coordinates(coordinate_key, image.size, num_coordinates)
-    losses = loss_fn(loss_key, central_points(image, coordinates, spacing))
+    losses, answers = loss_fn(loss_key, central_points(image, coordinates, spacing))
     value, slopes, _ = central_differences(losses, spacing)
     gradient = jnp.zeros(image.size, image.dtype).at[coordinates].set(slopes)
-    return GradientEstimate(value, gradient.reshape(image.shape))
+    return GradientEstimate(value, gradient.reshape(image.shape), answers[0])
 
   return Estimator(estimate, 2 * num_coordinates + 1)
+
+
+def nes(*, num_pairs: int = 25, smoothing: float = 1e-3) -> Estimator:
+  """Antithetic natural evolution strategies: the gradient of a smoothed loss.
+
+  mean over pairs of (L(x + s u) - L(x - s u)) u / 2 s with u ~ N(0, I): unbiased for the
+  gradient of E L(x + s u). (The printed formula of section 9.2 is that with m the number
+  of pairs; the official code's is half of it, as its m counts queries.) Against a
+  randomized oracle every entry carries noise of standard deviation s_L / (s sqrt(2 m)),
+  with s_L that of one loss.
+
+  Args:
+    num_pairs: m, mirrored pairs of points.
+    smoothing: s, in the image's units.
+
+  Returns:
+    An `Estimator` that also asks about the image itself, as the success test.
+
+  References:
+    Ilyas et al. (2018a), algorithm 1; section 9.2 of the paper.
+  """
+
+  def estimate(key, loss_fn, image):
+    direction_key, loss_key = jax.random.split(key)
+    directions = jax.random.normal(direction_key, (num_pairs, *image.shape), image.dtype)
+    offsets = smoothing * directions
+    points = jnp.concatenate([image[None], image[None] + offsets, image[None] - offsets])
+    losses, answers = loss_fn(loss_key, points)
+    value, slopes, _ = central_differences(losses, smoothing)
+    # Written as a sum, not a dot: its order does not depend on what else is in a batch.
+    weighted = slopes.reshape(-1, *[1] * image.ndim) * directions
+    return GradientEstimate(value, weighted.mean(0), answers[0])
+
+  return Estimator(estimate, 2 * num_pairs + 1)
+
+
+def autodiff() -> Estimator:
+  """The white-box attacker's gradient, through the oracle and its noise.
+
+  Returns:
+    An `Estimator` of one point. Its query counts the answer; the backward pass is no query.
+  """
+
+  def estimate(key, loss_fn, image):
+    def at_image(image):
+      losses, answers = loss_fn(key, image[None])
+      return losses[0], answers[0]
+
+    (value, answer), gradient = jax.value_and_grad(at_image, has_aux=True)(image)
+    return GradientEstimate(value, gradient, answer)
+
+  return Estimator(estimate, 1)
 
 
 def draw_coordinates(key: jax.Array, size: int, num_coordinates: int) -> jax.Array:

@@ -46,7 +46,8 @@ def from_predict(predict: Callable, variables: Any = None) -> Oracle:
       traced.
 
   Returns:
-    An `Oracle` without randomness, one query a row. Not differentiable in reverse.
+    An `Oracle` without randomness, one query a row; differentiable once, in reverse, with
+    respect to the images.
   """
 
   def call(variables, images):
@@ -55,23 +56,43 @@ def from_predict(predict: Callable, variables: Any = None) -> Oracle:
       answers = predict(padded) if variables is None else predict(variables, padded)
       return answers[:len(images)]
 
-  flat_call = custom_vmap(call)
+  def pull_back(variables, images, cotangents):
+    # The forward pass in here is the one of the answers again: XLA merges the two.
+    return jax.vjp(lambda images: call(variables, images), images)[1](cotangents)[0]
 
-  @flat_call.def_vmap
-  def flat_call_rule(axis_size, in_batched, variables, images):
-    variables_batched, images_batched = in_batched
-    if any(jax.tree.leaves(variables_batched)):
-      raise NotImplementedError("vmap over model variables: query the models in turn")
-    if not images_batched:
-      return flat_call(variables, images), False
-    rows = flat_call(variables, images.reshape(-1, *images.shape[2:]))
-    return rows.reshape(axis_size, -1, *rows.shape[1:]), True
+  flat_call, flat_pull_back = _on_one_axis(call), _on_one_axis(pull_back)
+
+  @jax.custom_vjp
+  def ask(variables, images):
+    return flat_call(variables, images)
+
+  ask.defvjp(lambda variables, images: (flat_call(variables, images), (variables, images)),
+             lambda asked, cotangents: (None, flat_pull_back(*asked, cotangents)))
 
   def query(key, images):
     del key
-    return flat_call(variables, images)
+    return ask(variables, images)
 
   return Oracle(query)
+
+
+def _on_one_axis(function):
+  """Under vmap, `function(variables, *rows [B, ...])` still runs on one axis of rows."""
+  flat = custom_vmap(function)
+
+  @flat.def_vmap
+  def rule(axis_size, in_batched, variables, *rows):
+    variables_batched, *rows_batched = in_batched
+    if any(jax.tree.leaves(variables_batched)):
+      raise NotImplementedError("vmap over model variables: query the models in turn")
+    if not any(rows_batched):
+      return flat(variables, *rows), False
+    rows = [x if batched else jnp.broadcast_to(x[None], (axis_size, *x.shape))
+            for x, batched in zip(rows, rows_batched)]
+    answers = flat(variables, *(x.reshape(-1, *x.shape[2:]) for x in rows))
+    return answers.reshape(axis_size, -1, *answers.shape[1:]), True
+
+  return flat
 
 
 def with_output_noise(oracle: Oracle, stddev: jax.Array, *, mean: jax.Array = 0.0) -> Oracle:

@@ -108,22 +108,30 @@ class Statistics:
     return self.warm_queries / self.warm_seconds if self.warm_seconds else 0.0
 
 
-def _inputs(task):
+def inputs(task: Task) -> engine.Inputs:
+  """What starts a task's trial."""
   return engine.Inputs(task.image, np.int32(task.label), np.int32(task.run),
                        np.int32(task.index),
                        {k: np.asarray(v, np.float32) for k, v in task.setting.items()})
 
 
-def _check(tasks, attack, threat_model, variables, max_queries):
-  first = _inputs(tasks[0])
-  for task in tasks:
-    if task.image.dtype != np.float32 or task.image.shape != first.image.shape:
-      raise ValueError(f"images must be float32 {first.image.shape}, not "
-                       f"{task.image.dtype} {task.image.shape}")
+def _rows_and_queries(attack, threat_model, variables, task):
+  """Rows and queries of one step, from shapes alone."""
+  first = inputs(task)
   oracle = threat_model.asked(variables, first.setting)
   example = Example(jnp.asarray(first.image), jnp.asarray(first.label))
-  trials_lib.check_budget(
-      trials_lib.queries_per_step(attack, oracle, example), max_queries)
+  queries = trials_lib.queries_per_step(attack, oracle, example)
+  return queries // oracle.queries_per_row, queries
+
+
+def _check(tasks, attack, threat_model, variables, max_queries):
+  shape = tasks[0].image.shape
+  for task in tasks:
+    if task.image.dtype != np.float32 or task.image.shape != shape:
+      raise ValueError(f"images must be float32 {shape}, not {task.image.dtype} "
+                       f"{task.image.shape}")
+  _, queries = _rows_and_queries(attack, threat_model, variables, tasks[0])
+  trials_lib.check_budget(queries, max_queries)
 
 
 def choose_slots(attack: Attack, threat_model: engine.ThreatModel, variables: Any,
@@ -133,11 +141,7 @@ def choose_slots(attack: Attack, threat_model: engine.ThreatModel, variables: An
   Rounding may depend on the number of slots, so this is a function of the whole
   experiment: pass all its tasks, not what a resumed run has left.
   """
-  first = _inputs(tasks[0])
-  oracle = threat_model.asked(variables, first.setting)
-  example = Example(jnp.asarray(first.image), jnp.asarray(first.label))
-  rows = (trials_lib.queries_per_step(attack, oracle, example)
-          // oracle.queries_per_row)
+  rows, _ = _rows_and_queries(attack, threat_model, variables, tasks[0])
   enough = _ROWS_ON_CPU if jax.default_backend() == "cpu" else _ROWS_ELSEWHERE
   return max(1, min(enough // rows, len(tasks) // 8))
 
@@ -189,8 +193,8 @@ def run(attack: Attack, objective: Objective, threat_model: engine.ThreatModel, 
 
 def _loop(programs, variables, share, seed, max_queries, plan, num_slots, statistics, bar):
   """Fill, advance, hand out, until nothing is left."""
-  inputs = [_inputs(share[0])] * num_slots
-  stacked = jax.tree.map(lambda *x: np.stack(x), *inputs)
+  slots = [inputs(share[0])] * num_slots
+  stacked = jax.tree.map(lambda *x: np.stack(x), *slots)
   trials = engine.idle_trials(programs, seed, stacked)
   occupants: list[Task | None] = [None] * num_slots
   if plan.snapshot:
@@ -206,10 +210,10 @@ def _loop(programs, variables, share, seed, max_queries, plan, num_slots, statis
     for slot in range(num_slots):
       if pending and occupants[slot] is None:
         occupants[slot] = pending.popleft()
-        inputs[slot] = _inputs(occupants[slot])
+        slots[slot] = inputs(occupants[slot])
         asked_before[slot], fresh[slot] = 0, True
     if fresh.any():
-      stacked = jax.tree.map(lambda *x: np.stack(x), *inputs)
+      stacked = jax.tree.map(lambda *x: np.stack(x), *slots)
       trials = programs.refill(seed, trials, stacked, fresh)
     if any(occupants):
       # Come back to refill as soon as a few slots are idle; at the end there is no hurry.

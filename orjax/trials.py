@@ -103,6 +103,31 @@ def step(attack: Attack, oracle: Oracle, key: Key, trial: Trial,
   return jax.tree.map(lambda old, new: jnp.where(trial.finished, old, new), trial, moved)
 
 
+def trace(attack: Attack, asked: Oracle, clean: Oracle, key: Key, trial: Trial,
+          num_steps: int, max_queries: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Replays a trial from its start.
+
+  Args:
+    attack: what attacks.
+    asked: what it asks.
+    clean: the undefended model.
+    key: the trial's own, which makes the replay the trial itself.
+    trial: from `start`.
+    num_steps: steps to show; a trial that is over stays where it is.
+    max_queries: as in the trial.
+
+  Returns:
+    The loss of every step as the attack saw it, and what it would have been without
+    noise, at the same image: both [num_steps].
+  """
+
+  def body(trial, _):
+    moved = step(attack, asked, key, trial, max_queries)
+    return moved, (moved.loss, step(attack, clean, key, trial, max_queries).loss)
+
+  return jax.lax.scan(body, trial, length=num_steps)[1]
+
+
 def queries_per_step(attack: Attack, oracle: Oracle, example: Example) -> int:
   """Queries of one step, from its shapes alone; nothing is asked."""
   charged = []

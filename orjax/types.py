@@ -10,8 +10,8 @@ from typing import Any, Callable, NamedTuple
 import jax
 
 Key = jax.Array
-# loss_fn(key, points [N, ...]) -> losses [N]
-LossFn = Callable[[Key, jax.Array], jax.Array]
+# loss_fn(key, points [N, ...]) -> losses [N], answers [N, K]
+LossFn = Callable[[Key, jax.Array], tuple[jax.Array, jax.Array]]
 
 
 class Oracle(NamedTuple):
@@ -51,10 +51,17 @@ class Objective(NamedTuple):
 
 
 class GradientEstimate(NamedTuple):
-  """An estimate at one image: the loss [] and its gradient, of the image's shape."""
+  """An estimate at one image.
+
+  Attributes:
+    value: the loss at the image itself [].
+    gradient: of the image's shape.
+    answer: what the oracle said of the image itself [K].
+  """
 
   value: jax.Array
   gradient: jax.Array
+  answer: jax.Array
 
 
 class Estimator(NamedTuple):
@@ -62,7 +69,7 @@ class Estimator(NamedTuple):
 
   Attributes:
     estimate: `estimate(key, loss_fn, image) -> GradientEstimate`.
-    num_points: how many points `loss_fn` is given.
+    num_points: how many points `loss_fn` is given, in one call; the first is the image.
   """
 
   estimate: Callable[[Key, LossFn, jax.Array], GradientEstimate]

@@ -20,7 +20,11 @@ def _quadratic(seed=0):
     flat = x.reshape(-1)
     return flat @ matrix @ flat / 2 + vector @ flat
 
-  return loss, lambda key, points: jax.vmap(loss)(points)
+  def loss_fn(key, points):
+    del key
+    return jax.vmap(loss)(points), jnp.zeros((len(points), 3))
+
+  return loss, loss_fn
 
 
 def test_finite_difference_is_exact_on_quadratics():
@@ -40,7 +44,7 @@ def test_curvatures_are_exact_on_quadratics():
   loss, loss_fn = _quadratic()
   x = jnp.asarray(np.random.default_rng(1).normal(size=(4, 4, 1)), jnp.float32)
   coordinates = jnp.array([3, 0, 11])
-  losses = loss_fn(None, estimators.central_points(x, coordinates, 0.5))
+  losses, _ = loss_fn(None, estimators.central_points(x, coordinates, 0.5))
   _, _, curvatures = estimators.central_differences(losses, 0.5)
   hessian = jax.hessian(lambda v: loss(v.reshape(4, 4, 1)))(x.reshape(-1))
   np.testing.assert_allclose(curvatures, jnp.diag(hessian)[coordinates], atol=1e-3)
@@ -73,7 +77,7 @@ def test_drawn_coordinates_are_distinct_and_uniform():
 
 def test_noise_of_a_slope_grows_as_one_over_the_spacing():
   def noisy(key, points):
-    return jax.random.normal(key, (len(points),))
+    return jax.random.normal(key, (len(points),)), jnp.zeros((len(points), 3))
 
   for spacing in (1e-1, 1e-4):
     estimator = estimators.finite_difference(num_coordinates=4096, spacing=spacing)
@@ -107,7 +111,7 @@ def test_differences_of_1e_4_need_full_float32(digits_model, name, mantissa_bits
   for image, label in zip(datasets.to_float(test.images[:12]), test.labels[:12]):
     def loss_fn(key, points):
       rows = oracle.query(key, points)
-      return jax.vmap(objective.loss, in_axes=(0, None))(rows, jnp.int32(label))
+      return jax.vmap(objective.loss, in_axes=(0, None))(rows, jnp.int32(label)), rows
 
     def exact(x):
       row = jax.nn.log_softmax(classifier.apply(variables, x[None])[0])

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from orjax import geometry
 from orjax.types import Attack
+from orjax.types import Objective
 
 
 def _select(condition, new, old):
@@ -14,16 +15,18 @@ def _select(condition, new, old):
 
 
 class PatienceState(NamedTuple):
-  """`num_steps` int32 [], the loss [] at the last check, the wrapped state."""
+  """`num_steps` int32 [], the loss [] at the last check, the losses since, the inner state."""
 
   inner: Any
   num_steps: jax.Array
   checked_loss: jax.Array
+  total: jax.Array
+  num_summed: jax.Array
   adversarial: jax.Array
 
 
 def patience(attack: Attack, *, max_steps: int, check_every: int | None = 100,
-             tolerance: float = 0.9999) -> Attack:
+             tolerance: float = 0.9999, average: bool = False) -> Attack:
   """Finishes an attack that stops improving, or after `max_steps`.
 
   At steps 0, check_every, 2 check_every, ... it finishes if the loss exceeds
@@ -35,6 +38,8 @@ def patience(attack: Attack, *, max_steps: int, check_every: int | None = 100,
     max_steps: steps at most.
     check_every: steps between checks; None never gives up early.
     tolerance: 0.9999 in ZOO and C&W.
+    average: compare means of all losses between two checks, not single losses: the same
+      test for an attacker who knows of the noise.
 
   Returns:
     An `Attack`; a success at the very step at which it gives up is not reported, as in
@@ -43,22 +48,29 @@ def patience(attack: Attack, *, max_steps: int, check_every: int | None = 100,
 
   def init(key, example):
     inner = attack.init(key, example)
-    return PatienceState(inner, jnp.zeros((), jnp.int32), jnp.full((), 1e6, jnp.float32),
-                         inner.adversarial)
+    zero = jnp.zeros((), jnp.int32)
+    return PatienceState(inner, zero, jnp.full((), 1e6, jnp.float32),
+                         jnp.zeros((), jnp.float32), zero, inner.adversarial)
 
   def step(key, oracle, example, state):
     inner, info = attack.step(key, oracle, example, state.inner)
-    checking = jnp.isfinite(info.loss)
+    known = jnp.isfinite(info.loss)
+    total = state.total + jnp.where(known, info.loss, 0)
+    num_summed = state.num_summed + known.astype(jnp.int32)
+    judged = total / jnp.maximum(num_summed, 1) if average else info.loss
+    checking = num_summed > 0 if average else known
     if check_every is None:
       checking = jnp.zeros_like(checking)
     else:
       checking &= state.num_steps % check_every == 0
-    stalled = checking & (info.loss > tolerance * state.checked_loss)
+    stalled = checking & (judged > tolerance * state.checked_loss)
     num_steps = state.num_steps + 1
     info = info._replace(success=info.success & ~stalled,
                          finished=info.finished | stalled | (num_steps >= max_steps))
-    checked_loss = jnp.where(checking, info.loss, state.checked_loss)
-    return PatienceState(inner, num_steps, checked_loss, inner.adversarial), info
+    return PatienceState(
+        inner, num_steps, jnp.where(checking, judged, state.checked_loss),
+        jnp.where(checking, 0, total), jnp.where(checking, 0, num_summed),
+        inner.adversarial), info
 
   return Attack(init, step)
 
@@ -125,6 +137,75 @@ def binary_search(make_attack: Callable[[jax.Array], Attack], *, num_steps: int,
   return Attack(init, step)
 
 
+def confirmed(attack: Attack, objective: Objective, *, num_queries: int) -> Attack:
+  """Believes a success only if most of `num_queries` fresh answers agree.
+
+  Otherwise a lucky answer about a harmless image ends the search, at distance 0. Every
+  step asks them, as every step of an attack costs the same.
+
+  Args:
+    attack: what is wrapped; its `adversarial` must be the image it judged.
+    objective: whose `achieved` is the test.
+    num_queries: fresh rows a step.
+
+  Returns:
+    An `Attack` with the state of `attack`.
+
+  Raises:
+    ValueError: `num_queries` is below 1.
+  """
+  if num_queries < 1:
+    raise ValueError(f"num_queries must be at least 1, not {num_queries}")
+
+  def step(key, oracle, example, state):
+    step_key, query_key = jax.random.split(key)
+    state, info = attack.step(step_key, oracle, example, state)
+    image = state.adversarial
+    rows = oracle.query(query_key, jnp.broadcast_to(image[None], (num_queries, *image.shape)))
+    agreed = jax.vmap(objective.achieved, in_axes=(0, None))(rows, example.label)
+    return state, info._replace(
+        success=info.success & (agreed.mean() > 0.5),
+        num_queries=info.num_queries + num_queries * oracle.queries_per_row)
+
+  return Attack(attack.init, step)
+
+
+class UntilOutsideState(NamedTuple):
+  """Whether a start was good, bool [], and the wrapped state."""
+
+  inner: Any
+  outside: jax.Array
+  adversarial: jax.Array
+
+
+def until_outside(attack: Attack) -> Attack:
+  """Starts again, one step each, until the image where the attack starts is a success.
+
+  For an attack that comes back to the image from a random start: from inside the class
+  it would only fall back to the image.
+
+  Args:
+    attack: what is wrapped; its `init` draws a start.
+
+  Returns:
+    An `Attack`; a step at a bad start is charged like any other.
+  """
+
+  def init(key, example):
+    inner = attack.init(key, example)
+    return UntilOutsideState(inner, jnp.zeros((), bool), inner.adversarial)
+
+  def step(key, oracle, example, state):
+    step_key, init_key = jax.random.split(key)
+    inner, info = attack.step(step_key, oracle, example, state.inner)
+    outside = state.outside | info.success
+    again = attack.init(init_key, example)
+    return UntilOutsideState(_select(outside, inner, again), outside,
+                             inner.adversarial), info
+
+  return Attack(init, step)
+
+
 class KeepBestState(NamedTuple):
   """The closest success so far, if `found`, and its distance."""
 
@@ -160,3 +241,37 @@ def keep_best(attack: Attack, distance=geometry.l2) -> Attack:
         jnp.where(better | ~found, inner.adversarial, state.adversarial)), info
 
   return Attack(init, step)
+
+
+def smallest(make_attack: Callable[[jax.Array], Attack], objective: Objective, *,
+             initial_trade_off: float, binary_search_steps: int, max_steps: int,
+             check_every: int | None, check_average: bool, outside: bool,
+             confirmations: int) -> Attack:
+  """The closest success of a descent, as ZOO and C&W put it together.
+
+  Args:
+    make_attack: from the trade-off c to a descent that never finishes.
+    objective: for the confirmations.
+    initial_trade_off: see `binary_search`.
+    binary_search_steps: see `binary_search`.
+    max_steps: see `patience`.
+    check_every: see `patience`.
+    check_average: see `patience`.
+    outside: whether `until_outside` is wanted.
+    confirmations: see `confirmed`; 0 for none.
+
+  Returns:
+    An `Attack`.
+  """
+
+  def with_trade_off(trade_off):
+    attack = make_attack(trade_off)
+    if confirmations:
+      attack = confirmed(attack, objective, num_queries=confirmations)
+    if outside:
+      attack = until_outside(attack)
+    return patience(attack, max_steps=max_steps, check_every=check_every,
+                    average=check_average)
+
+  return keep_best(binary_search(with_trade_off, num_steps=binary_search_steps,
+                                 initial=initial_trade_off))

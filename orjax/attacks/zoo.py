@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from orjax import estimators
 from orjax import geometry
 from orjax.attacks import wrappers
+from orjax.attacks.starts import Start
 from orjax.types import Attack
 from orjax.types import Objective
 from orjax.types import StepInfo
@@ -57,6 +58,38 @@ def adam(*, learning_rate: float = 0.01, b1: float = 0.9, b2: float = 0.999,
   return Solver(init, update)
 
 
+def newton(*, learning_rate: float = 0.01, floor: float = 0.1) -> Solver:
+  """ZOO's Newton step: slope over curvature, with curvatures below `floor` raised.
+
+  A negative curvature counts as 1, as in the official code; then every one below `floor`
+  as `floor`. At h = 1e-4 a curvature in float32 is mostly rounding noise.
+  """
+
+  def update(state, coordinates, slopes, curvatures):
+    del coordinates
+    curvatures = jnp.maximum(jnp.where(curvatures < 0, 1, curvatures), floor)
+    moves = -learning_rate * slopes / curvatures
+    return jnp.where(jnp.isfinite(moves), moves, 0), state
+
+  return Solver(lambda size: (), update)
+
+
+def adam_newton(*, learning_rate: float = 0.01, floor: float = 0.1) -> Solver:
+  """The hybrid of ZOO's code: Newton where the curvature is not negative, Adam elsewhere.
+
+  Adam's moments follow all coordinates that were asked.
+  """
+  first, second = adam(learning_rate=learning_rate), newton(
+      learning_rate=learning_rate, floor=floor)
+
+  def update(state, coordinates, slopes, curvatures):
+    adam_moves, state = first.update(state, coordinates, slopes, curvatures)
+    newton_moves, _ = second.update((), coordinates, slopes, curvatures)
+    return jnp.where(curvatures < 0, adam_moves, newton_moves), state
+
+  return Solver(first.init, update)
+
+
 class CoordinateDescentState(NamedTuple):
   """The modifier [H, W, C], the solver's state, the image judged last."""
 
@@ -67,7 +100,7 @@ class CoordinateDescentState(NamedTuple):
 
 def coordinate_descent(objective: Objective, solver: Solver, *, trade_off: jax.Array,
                        num_coordinates: int = 128, spacing: float = 1e-4,
-                       tanh_space: bool = False) -> Attack:
+                       tanh_space: bool = False, start: Start | None = None) -> Attack:
   """One iteration of ZOO a step: 2 num_coordinates + 1 rows in one query.
 
   Minimises ||x - x0||^2 + trade_off * objective.loss over a modifier of the image, along
@@ -82,6 +115,8 @@ def coordinate_descent(objective: Objective, solver: Solver, *, trade_off: jax.A
     spacing: h, in the modifier's units.
     tanh_space: the modifier is added to arctanh(image), as ZOO does for CIFAR10 and
       ImageNet; otherwise to the image, clipped to the box after every update.
+    start: `start(key, image) -> image`, where the descent begins: see `starts`; at the
+      image itself by default.
 
   Returns:
     An `Attack` that never finishes; `adversarial` is the image judged by the step, from
@@ -97,10 +132,14 @@ def coordinate_descent(objective: Objective, solver: Solver, *, trade_off: jax.A
     return image + modifier
 
   def init(key, example):
-    del key
-    modifier = jnp.zeros_like(example.image)
+    image = example.image
+    modifier = jnp.zeros_like(image)
+    if start is not None:
+      modifier = start(key, image)
+      modifier = (geometry.to_tanh_space(modifier) - geometry.to_tanh_space(image)
+                  if tanh_space else modifier - image)
     return CoordinateDescentState(
-        modifier, solver.init(modifier.size), to_image(modifier, example.image))
+        modifier, solver.init(modifier.size), to_image(modifier, image))
 
   def step(key, oracle, example, state):
     coordinate_key, query_key = jax.random.split(key)
@@ -128,7 +167,8 @@ def coordinate_descent(objective: Objective, solver: Solver, *, trade_off: jax.A
 def zoo(objective: Objective, *, solver: Solver | None = None, num_coordinates: int = 128,
         spacing: float = 1e-4, tanh_space: bool = False, initial_trade_off: float = 0.01,
         binary_search_steps: int = 9, max_steps: int = 3000,
-        check_every: int | None = 100) -> Attack:
+        check_every: int | None = 100, check_average: bool = False,
+        start: Start | None = None, confirmations: int = 0) -> Attack:
   """The Zeroth Order Optimization attack, whole.
 
   Binary search over c of coordinate descent with abort-early; hands in the closest image
@@ -145,18 +185,23 @@ def zoo(objective: Objective, *, solver: Solver | None = None, num_coordinates: 
     max_steps: iterations a repetition: 3000 for MNIST, 1000 for CIFAR10.
     check_every: iterations between abort-early checks; None for an attacker who never
       gives up early.
+    check_average: check means of losses: see `patience`.
+    start: where each repetition begins, drawn until it is a success: see `starts`; at
+      the image itself by default.
+    confirmations: fresh answers, most of which must agree with a success.
 
   Returns:
-    An `Attack` that asks 2 num_coordinates + 1 rows a step.
+    An `Attack` that asks 2 num_coordinates + 1 + confirmations rows a step.
   """
   solver = adam() if solver is None else solver
 
   def with_trade_off(trade_off):
-    return wrappers.patience(
-        coordinate_descent(objective, solver, trade_off=trade_off,
-                           num_coordinates=num_coordinates, spacing=spacing,
-                           tanh_space=tanh_space),
-        max_steps=max_steps, check_every=check_every)
+    return coordinate_descent(
+        objective, solver, trade_off=trade_off, num_coordinates=num_coordinates,
+        spacing=spacing, tanh_space=tanh_space, start=start)
 
-  return wrappers.keep_best(wrappers.binary_search(
-      with_trade_off, num_steps=binary_search_steps, initial=initial_trade_off))
+  return wrappers.smallest(
+      with_trade_off, objective, initial_trade_off=initial_trade_off,
+      binary_search_steps=binary_search_steps, max_steps=max_steps,
+      check_every=check_every, check_average=check_average, outside=start is not None,
+      confirmations=confirmations)

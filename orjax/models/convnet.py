@@ -6,6 +6,8 @@ after the first, logits. Images come in [0, 1]; the reference's shift to [-0.5, 
 is done here.
 """
 
+import functools
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -37,6 +39,37 @@ def _max_pool_bwd(x, g):
 max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
 
 
+def _stride_1_conv(x, kernel, padding):
+  return jax.lax.conv_general_dilated(
+      x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv(x: jax.Array, kernel: jax.Array, padding: str) -> jax.Array:
+  """Convolution of stride 1: [B, H, W, C] with an odd kernel [h, w, C, features].
+
+  The gradient to `x` is written as a convolution itself: inside a loop, XLA on CPUs
+  runs the transposed convolution of `lax` many times slower.
+  """
+  return _stride_1_conv(x, kernel, padding)
+
+
+def _conv_bwd(padding, saved, g):
+  x, kernel = saved
+  flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+  full = [(size - 1, size - 1) for size in kernel.shape[:2]]
+  dx = _stride_1_conv(g, flipped, full if padding == "VALID" else padding)
+  return dx, jax.vjp(lambda k: _stride_1_conv(x, k, padding), kernel)[1](g)[0]
+
+
+conv.defvjp(lambda x, kernel, padding: (conv(x, kernel, padding), (x, kernel)), _conv_bwd)
+
+
+def _flax_conv(x, kernel, strides, padding, **ignored):
+  del strides, ignored
+  return conv(x, kernel, padding)
+
+
 class ConvNet(nn.Module):
   """Blocks of conv-relu-conv-relu-pool, then dense, dropout, dense, logits."""
 
@@ -52,7 +85,8 @@ class ConvNet(nn.Module):
     x = images - 0.5
     for features in self.features:
       for _ in range(2):
-        x = nn.relu(nn.Conv(features, (3, 3), padding=self.padding, kernel_init=init)(x))
+        x = nn.relu(nn.Conv(features, (3, 3), padding=self.padding, kernel_init=init,
+                            conv_general_dilated=_flax_conv)(x))
       x = max_pool(x)
     x = x.reshape(x.shape[0], -1)
     x = nn.relu(nn.Dense(self.hidden, kernel_init=init)(x))

@@ -1,0 +1,186 @@
+"""What the attack mains share: a sweep over variances, answers averaged and spacings."""
+
+import itertools
+import math
+import pathlib
+import sys
+
+from absl import flags
+import jax
+import numpy as np
+
+import attack_flags
+import common
+import plot_figures
+import tables
+from orjax import datasets
+from orjax import engine
+from orjax import oracles
+from orjax import records
+from orjax import runner
+from orjax import trials
+from orjax import verification
+from orjax.types import Example
+
+VARIANCE = flags.DEFINE_multi_float(
+    "variance", [0, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1], "Variance of the output noise; repeat "
+    "the flag for a sweep.")
+NUM_IMAGES = flags.DEFINE_integer(
+    "num_images", 20, "Correctly classified test images to attack.", lower_bound=1)
+NUM_RUNS = flags.DEFINE_integer("num_runs", 1, "Repeats of every attack.", lower_bound=1)
+NUM_SAMPLES = flags.DEFINE_multi_integer(
+    "num_samples", [1], "Answers that the attacker averages per query; repeat the flag for "
+    "a sweep.", lower_bound=1)
+ALL_TARGETS = flags.DEFINE_bool(
+    "all_targets", False, "Targeted: attack all other classes, not one drawn per image.")
+OUT = flags.DEFINE_string(
+    "out", f"runs/{pathlib.Path(sys.argv[0]).stem}", "Folder for the records.")
+NUM_PICTURES = flags.DEFINE_integer(
+    "num_pictures", 4, "Images of the first run kept for pictures.png.", lower_bound=0)
+TRACE = flags.DEFINE_integer(
+    "trace", 0, "Images whose loss at every step is written to traces.json.", lower_bound=0)
+
+# For speed. The number of slots is the shape of the network's batch, on which rounding may
+# depend, so a folder keeps to one; any number of devices and any chunk give the same bits.
+SLOTS_PER_DEVICE = flags.DEFINE_integer(
+    "slots_per_device", None, "For speed: trials at a time on each device (default: "
+    "what fills it). A folder of records keeps to one value.", lower_bound=1)
+CHUNK = flags.DEFINE_integer(
+    "chunk", 50, "Speed only: attack steps between two looks.", lower_bound=1)
+
+
+def check_flags():
+  for variance in VARIANCE.value:
+    if not 0 <= variance < math.inf:
+      raise ValueError(f"--variance={variance:g} is no variance: pass 0 or more")
+  for flag in (VARIANCE, NUM_SAMPLES, attack_flags.SPACING):
+    if len(set(flag.value)) < len(flag.value):
+      raise ValueError(f"--{flag.name} names a value twice: pass each once")
+
+
+def threat_model(apply, num_samples=1):
+  """The classifier, what the server adds, what the attacker does about it."""
+
+  def clean(variables):
+    return oracles.from_predict(lambda v, x: jax.nn.softmax(apply(v, x)), variables)
+
+  def defended(variables, setting):
+    return oracles.with_output_noise(clean(variables), setting["stddev"])
+
+  def asked(variables, setting):
+    return oracles.averaged(defended(variables, setting), num_samples)
+
+  return engine.ThreatModel(clean, defended, asked)
+
+
+def make_tasks(model, test, threats, num_samples, spacing):
+  """One task per variance, run, image and target, with its record's first fields."""
+  classes = verification.predict_classes(
+      lambda variables, key, x: threats.clean(variables).query(key, x), model.variables,
+      jax.random.key(0), test.images)
+  chosen = datasets.correctly_classified(classes, test.labels, NUM_IMAGES.value)
+  images = datasets.to_float(test.images[chosen])
+  tasks = []
+  for variance in VARIANCE.value:
+    for index, image in zip(chosen.tolist(), images):
+      label = int(test.labels[index])
+      wanted = [None] if not attack_flags.TARGETED.value else datasets.targets(
+          common.SEED.value, index, label, model.classifier.num_classes,
+          draw=not ALL_TARGETS.value)
+      for target in wanted:
+        for run in range(NUM_RUNS.value):
+          identity = {
+              "dataset": common.DATASET.value, "model": model.name,
+              "defense": "output_noise", "variance": variance,
+              "attack": flags.FLAGS.attack,
+              "targeted": attack_flags.TARGETED.value, "num_samples": num_samples,
+              "seed": common.SEED.value, "run": run, "index": index, "label": label,
+              "target": target,
+              "setting": {"spacing": spacing} if flags.FLAGS.attack == "zoo" else {}}
+          # Without noise an attack goes on for longest.
+          tasks.append(runner.Task(identity, image, label if target is None else target,
+                                   run, index, {"stddev": np.float32(math.sqrt(variance))},
+                                   expected_steps=1 / (1e-12 + variance)))
+  return tasks
+
+
+def write_traces(built, threats, variables, tasks):
+  """Replays the first run of the first images; `traces.json`, for the paper's Figure 8."""
+  path = pathlib.Path(OUT.value, "traces.json")
+  if path.exists():
+    return
+  num_steps = {records.identity(r): r["num_steps"] for r in records.read(OUT.value)}
+  max_queries = attack_flags.resolved()["max_queries"]
+  found = []
+  for (attack, _), threat, cell in zip(built, threats, tasks):
+    indices = sorted({task.index for task in cell})[:TRACE.value]
+    chosen = [task for task in cell if task.index in indices and task.run == 0]
+    lengths = [num_steps[records.identity(task.identity)] for task in chosen]
+
+    def one(variables, inputs):
+      key = trials.trial_key(jax.random.key(common.SEED.value), inputs.run, inputs.index)
+      trial = trials.start(attack, key, Example(inputs.image, inputs.label), inputs.run,
+                           inputs.index, inputs.setting)
+      return trials.trace(attack, threat.asked(variables, inputs.setting),
+                          threat.clean(variables), key, trial, max(lengths), max_queries)
+
+    inputs = jax.tree.map(lambda *x: np.stack(x), *map(runner.inputs, chosen))
+    seen, quiet = jax.device_get(
+        jax.jit(jax.vmap(one, in_axes=(None, 0)))(variables, inputs))
+    found += [{**task.identity, "losses": seen[i, :length].tolist(),
+               "without_noise": quiet[i, :length].tolist()}
+              for i, (task, length) in enumerate(zip(chosen, lengths))]
+  records.write_json(path, found)
+
+
+def main():
+  """The body of an attack main."""
+  check_flags()
+  cells = list(itertools.product(NUM_SAMPLES.value, attack_flags.spacings()))
+  built = [attack_flags.build(spacing) for _, spacing in cells]
+  for (num_samples, _), (attack, _) in zip(cells, built):
+    attack_flags.check(attack, num_samples)
+  records.make_folder(OUT.value)
+  test = datasets.load(common.DATASET.value, "test", common.DATA_DIR.value)
+  model = common.load_or_train(common.DATASET.value)
+  threats = [threat_model(model.classifier.apply, num_samples) for num_samples, _ in cells]
+  tasks = [make_tasks(model, test, threat, *cell) for threat, cell in zip(threats, cells)]
+  slots = SLOTS_PER_DEVICE.value or runner.choose_slots(
+      built[0][0], threats[0], model.variables, tasks[0])
+  request = (common.asked(model, {
+      **attack_flags.resolved(), "slots_per_device": slots}), common.about())
+  if jax.process_index() == 0:
+    records.check_manifest(OUT.value, *request)
+    common.defended_accuracy(OUT.value, threats[0], model, test, VARIANCE.value)
+  common.wait_for_all("the folder is ready")
+  records.check_manifest(OUT.value, *request)
+  ledger = records.Ledger(OUT.value, jax.process_index(), jax.process_count())
+  done = {records.identity(record) for record in ledger.records}
+  left = [[task for task in cell if records.identity(task.identity) not in done]
+          for cell in tasks]
+  common.wait_for_all("every process knows what is left")
+  num_tasks, num_left = sum(map(len, tasks)), sum(map(len, left))
+  print(f"{num_tasks} trials, {num_tasks - num_left} of them done before", flush=True)
+  kept = sorted({task.index for task in tasks[0]})[:NUM_PICTURES.value]
+  for number, ((attack, objective), threat, todo) in enumerate(zip(built, threats, left)):
+    plan = runner.Plan(slots, CHUNK.value, snapshot=str(pathlib.Path(
+        OUT.value, f"snapshot-{jax.process_index()}-{number}.npz")))
+    for outcome in runner.run(
+        attack, objective, threat, model.variables, todo, seed=common.SEED.value,
+        max_queries=attack_flags.resolved()["max_queries"], plan=plan):
+      if outcome.task.index in kept and outcome.task.run == 0:
+        common.keep_picture(OUT.value, outcome)
+      ledger.append(common.record(outcome))
+
+  if not common.wait_for_all("all trials are done"):
+    return
+  missing = num_tasks - len(records.read(OUT.value))
+  if missing:
+    raise ValueError(f"{missing} trials are missing in {OUT.value}: run the command again")
+  if TRACE.value:
+    write_traces(built, threats, model.variables, tasks)
+  table = tables.attacks(OUT.value)
+  print(table)
+  pathlib.Path(OUT.value, "table.md").write_text(table + "\n")
+  for path in plot_figures.draw([OUT.value], OUT.value):
+    print(f"figure: {path}")
