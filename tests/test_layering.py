@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 ALLOWED = {
     "types": set(),
     "geometry": {"types"}, "objectives": {"types"}, "oracles": {"types"},
-    "estimators": {"types"}, "theory": set(), "progress": set(), "records": set(), "datasets": set(),
+    "estimators": {"types"}, "theory": {"theory"}, "progress": set(), "records": set(), "datasets": set(),
     "attacks": {"types", "geometry", "objectives", "estimators", "attacks"},
     "trials": {"types", "oracles"},
     "verification": {"types", "oracles", "datasets"},
