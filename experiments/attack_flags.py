@@ -134,19 +134,19 @@ def build(spacing: float) -> tuple[Attack, Objective]:
       "initial_trade_off": numbers["trade_off"], "max_steps": numbers["max_steps"],
       "binary_search_steps": numbers["binary_search_steps"],
       "check_average": CHECK_AVERAGE.value, "confirmations": CONFIRMATIONS.value,
+      "check_every": numbers["check_every"] or None,
       "start": attacks.low_frequency_noise() if START.value == "far" else None}
-  check_every, rate = numbers["check_every"], numbers["learning_rate"]
+  rate = numbers["learning_rate"]
   if flags.FLAGS.attack == "zoo":
     solver = getattr(attacks, SOLVER.value)(learning_rate=rate)
     return attacks.zoo(
         objective, solver=solver, spacing=spacing, tanh_space=numbers["tanh_space"],
-        num_coordinates=numbers["num_coordinates"], check_every=check_every or None,
-        **shared), objective
+        num_coordinates=numbers["num_coordinates"], **shared), objective
   estimator = estimators.autodiff()
   if flags.FLAGS.attack == "nes":
     estimator = estimators.nes(num_pairs=numbers["num_pairs"], smoothing=SMOOTHING.value)
-  return attacks.carlini_wagner(objective, estimator, learning_rate=rate,
-                                check_every=check_every, **shared), objective
+  return attacks.carlini_wagner(
+      objective, estimator, learning_rate=rate, **shared), objective
 
 
 def check(attack: Attack, num_samples: int) -> None:

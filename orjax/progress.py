@@ -39,6 +39,7 @@ class Progress:
     self._last_line = now
     finished = self._done - self._initial
     eta = ((now - self._start) / finished * (self._total - self._done)
-           if finished else float("nan"))
+           if finished else None)
     print(f"{self._label}: {self._done}/{self._total} {self._unit}, {text}, "
-          f"{now - self._start:.0f} s gone, ETA {eta:.0f} s", file=sys.stderr, flush=True)
+          f"{now - self._start:.0f} s gone, ETA "
+          f"{'-' if eta is None else f'{eta:.0f} s'}", file=sys.stderr, flush=True)

@@ -136,11 +136,11 @@ def queries_per_step(attack: Attack, oracle: Oracle, example: Example) -> int:
     charged.append(len(images) * oracle.queries_per_row)
     return oracle.query(key, images)
 
-  def one_step(key, example):
+  def one_step(init_key, step_key, example):
     counting = Oracle(query, oracle.queries_per_row)
-    return attack.step(key, counting, example, attack.init(key, example))
+    return attack.step(step_key, counting, example, attack.init(init_key, example))
 
-  jax.eval_shape(one_step, jax.random.key(0), example)
+  jax.eval_shape(one_step, jax.random.key(0), jax.random.key(1), example)
   return sum(charged)
 
 

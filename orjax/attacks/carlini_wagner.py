@@ -62,7 +62,8 @@ def descent(objective: Objective, estimator: Estimator, *, trade_off: jax.Array,
     # A direction that is no number says nothing.
     slope = jnp.where(jnp.isfinite(found.gradient), found.gradient, 0)
     gradient, = pull_back(2 * (image - reference) + trade_off * slope)
-    updates, optimizer_state = optimizer.update(gradient, state.optimizer)
+    with jax.numpy_dtype_promotion("standard"):  # optax's own counter needs it
+      updates, optimizer_state = optimizer.update(gradient, state.optimizer)
     loss = jnp.sum(jnp.square(image - reference)) + trade_off * found.value
     info = StepInfo(loss, objective.achieved(found.answer, example.label),
                     jnp.zeros((), bool),
@@ -75,7 +76,7 @@ def descent(objective: Objective, estimator: Estimator, *, trade_off: jax.Array,
 def carlini_wagner(objective: Objective, estimator: Estimator | None = None, *,
                    learning_rate: float = 0.01, initial_trade_off: float = 1e-3,
                    binary_search_steps: int = 9, max_steps: int = 10_000,
-                   check_every: int | None = None, check_average: bool = False,
+                   check_every: int | None = 1000, check_average: bool = False,
                    start: Start | None = None, confirmations: int = 0) -> Attack:
   """Carlini and Wagner's l2 attack, whole: the smallest l2 distance that succeeds.
 
@@ -91,8 +92,8 @@ def carlini_wagner(objective: Objective, estimator: Estimator | None = None, *,
     initial_trade_off: the first c.
     binary_search_steps: repetitions of the search over c.
     max_steps: iterations a repetition.
-    check_every: iterations between abort-early checks; max_steps // 10 by default, as in
-      the reference; 0 never gives up.
+    check_every: iterations between abort-early checks, a tenth of max_steps in the
+      reference; None never gives up.
     check_average, start, confirmations: as in `zoo`.
 
   Returns:
@@ -102,8 +103,6 @@ def carlini_wagner(objective: Objective, estimator: Estimator | None = None, *,
     Carlini and Wagner (2017), section VI; `l2_attack.py` of their code.
   """
   estimator = estimators.autodiff() if estimator is None else estimator
-  if check_every is None:
-    check_every = max(1, max_steps // 10)
 
   def with_trade_off(trade_off):
     return descent(objective, estimator, trade_off=trade_off, learning_rate=learning_rate,
@@ -112,5 +111,5 @@ def carlini_wagner(objective: Objective, estimator: Estimator | None = None, *,
   return wrappers.smallest(
       with_trade_off, objective, initial_trade_off=initial_trade_off,
       binary_search_steps=binary_search_steps, max_steps=max_steps,
-      check_every=check_every or None, check_average=check_average,
+      check_every=check_every, check_average=check_average,
       outside=start is not None, confirmations=confirmations)

@@ -57,7 +57,8 @@ def patience(attack: Attack, *, max_steps: int, check_every: int | None = 100,
     known = jnp.isfinite(info.loss)
     total = state.total + jnp.where(known, info.loss, 0)
     num_summed = state.num_summed + known.astype(jnp.int32)
-    judged = total / jnp.maximum(num_summed, 1) if average else info.loss
+    judged = (total / jnp.maximum(num_summed, 1).astype(jnp.float32) if average
+              else info.loss)
     checking = num_summed > 0 if average else known
     if check_every is None:
       checking = jnp.zeros_like(checking)
