@@ -121,7 +121,9 @@ def with_output_noise(oracle: Oracle, stddev: jax.Array, *, mean: jax.Array = 0.
   def query(key, images):
     inner_key, noise_key = jax.random.split(key)
     answers = oracle.query(inner_key, images)
-    noise = jax.random.normal(noise_key, answers.shape, jnp.float32)
+    # Drawn flat: the same bits as in the answers' shape, several times faster under vmap.
+    noise = jax.random.normal(noise_key, (answers.size,), jnp.float32)
+    noise = noise.reshape(answers.shape)
     with full_precision():
       noise = (noise @ stddev.T if stddev.ndim == 2
                else noise * jnp.broadcast_to(stddev, noise.shape))
