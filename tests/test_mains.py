@@ -33,9 +33,12 @@ def attack(digits_model, tmp_path_factory):
   cache = tmp_path_factory.mktemp("cache")
   shared = [f"--model_dir={digits_model[2].parent}", f"--compilation_cache={cache}"]
 
-  def run(out, *flags, check=True, num_devices=1, wait=True):
+  def run(out, *flags, check=True, num_devices=1, wait=True, main="blackbox_attacks",
+          small=None):
+    if small is None:
+      small = _SMALL if main.endswith("attacks") else []
     process = subprocess.Popen(
-        _command("blackbox_attacks", *shared, *_SMALL, f"--out={out}", *flags),
+        _command(main, *shared, *small, f"--out={out}", *flags),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env=_environment(num_devices))
     if not wait:
@@ -146,6 +149,12 @@ def test_two_processes_give_the_same_bytes(undisturbed, attack, tmp_path):
     (["--trade_off=0"], "--trade_off=0 must be above 0"),
     (["--seed=4294967296"], "--seed=4294967296"),
     (["--process_id=1"], "need --coordinator"),
+    (["--spacing=0.1", "--spacing=0.1"], "--spacing names a value twice"),
+    (["--num_samples=0"], "num_samples"),
+    (["--num_pairs=4"], "--num_pairs is not for --attack=zoo: leave it out"),
+    (["--attack=nes", "--num_coordinates=4"], "--num_coordinates is not for --attack=nes"),
+    (["--confidence=1"], "--confidence needs --objective=margin"),
+    (["--attack=nes", "--smoothing=0"], "--smoothing=0 must be above 0 and finite"),
     (["surplus"], "unexpected argument 'surplus'"),
 ], ids=lambda value: value[0] if isinstance(value, list) else "")
 def test_bad_input_is_one_sentence(attack, tmp_path, flags, message):
@@ -174,6 +183,81 @@ def test_checkpoint_of_another_model_is_refused(digits_model, attack, tmp_path):
                f"--model_dir={digits_model[2].parent}"),
       capture_output=True, text=True, env=_environment(), check=False)
   assert run.returncode == 1 and "has seed=0, not 3" in run.stderr, run.stderr
+
+
+def test_sweep_over_spacings_and_averages_with_traces(attack, tmp_path):
+  flags = ["--num_images=1", "--spacing=1e-4", "--spacing=0.1", "--num_samples=1",
+           "--num_samples=2", "--max_steps=10", "--binary_search_steps=1", "--trace=1"]
+  output = attack(tmp_path, *flags)
+  assert "spacings.png" in output and "traces.png" in output
+  found = [json.loads(line) for line in _ledger(tmp_path)]
+  cells = {(r["num_samples"], r["setting"]["spacing"], r["variance"]) for r in found}
+  assert len(found) == len(cells) == 8
+  for record in found:  # ten steps, or what the budget pays for
+    assert record["num_queries"] == 65 * record["num_samples"] * record["num_steps"]
+  traces = json.loads((tmp_path / "traces.json").read_text())
+  assert len(traces) == 8
+  for trace in traces:
+    noisy = trace["variance"] > 0
+    assert len(trace["losses"]) == len(trace["without_noise"]) == 10
+    assert (trace["losses"] != trace["without_noise"]) == noisy
+  again = attack(tmp_path, *flags)
+  assert "8 trials, 8 of them done before" in again and len(_ledger(tmp_path)) == 8
+
+
+def test_informed_flagfiles_run_on_any_data_set(attack, tmp_path):
+  folder = ROOT / "experiments" / "flagfiles"
+  for name in ("informed_nes", "informed_zoo"):
+    size = "--num_pairs=22" if name == "informed_nes" else "--num_coordinates=22"
+    attack(tmp_path / name, f"--flagfile={folder / f'{name}.flags'}", "--dataset=digits",
+           size, "--num_images=2", "--max_steps=60", "--max_queries=100000", small=[])
+    records = [json.loads(line) for line in _ledger(tmp_path / name)]
+    assert [r["num_queries"] for r in records] == [65 * 3 * 60] * 2
+
+
+def test_whitebox_main(attack, tmp_path):
+  output = attack(tmp_path, "--num_samples=1", "--num_samples=3", "--variance=1e-2",
+                  "--max_steps=150", "--binary_search_steps=4", "--trade_off=0.1",
+                  main="whitebox_attacks")
+  assert "averaging.png" in output
+  clean = [r for r in map(json.loads, _ledger(tmp_path)) if not r["variance"]]
+  assert all(r["clean_success"] for r in clean)
+  assert {r["attack"] for r in clean} == {"carlini_wagner"}
+  code, output = attack(tmp_path, "--attack=zoo", check=False, main="whitebox_attacks")
+  assert code == 1 and output.startswith("error: ")
+
+
+def test_calibration_keeps_its_rate(attack, tmp_path):
+  output = attack(tmp_path, "--misclassification_rate=0.05", main="calibrate")
+  assert "measured rate" in output
+  for found in json.loads((tmp_path / "calibration.json").read_text())["found"]:
+    low, high = found["interval"]
+    assert low <= 0.05 <= high and found["stddev"] > 0.01
+  code, output = attack(tmp_path, "--misclassification_rate=0.6", check=False,
+                        main="calibrate")
+  assert code == 1 and "must be between 0 and 0.5" in output
+
+
+def test_gradient_errors_fall_with_the_spacing(attack, tmp_path):
+  output = attack(tmp_path, "--num_images=2", "--variance=1e-4", main="gradient_error")
+  assert "figure9.png" in output
+  found = json.loads((tmp_path / "gradient_error.json").read_text())["errors"]
+  boundary = found["at the boundary"]
+  error = lambda name: np.mean(boundary[name]["errors"])
+  assert error("linear margin, h = 0.0001") == pytest.approx(
+      1000 * error("linear margin, h = 0.1"), rel=0.2)
+  assert error("linear margin, h = 0.1") < np.mean(
+      boundary["linear margin, h = 0.1"]["true"]) / 2
+
+
+def test_theory_figures(tmp_path):
+  run = subprocess.run(
+      _command("theory_figures", f"--out={tmp_path}", "--num_draws=20000"),
+      capture_output=True, text=True, env=_environment(), check=False)
+  assert run.returncode == 0, run.stderr
+  assert {path.name for path in tmp_path.glob("*.png")} == {
+      "figure1b.png", "misclassification.png", "slope_errors.png", "training_loss.png"}
+  assert "| 0.5 " in (tmp_path / "table.md").read_text()
 
 
 def test_figures_from_the_ledger_alone(undisturbed, tmp_path):
