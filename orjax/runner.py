@@ -28,6 +28,9 @@ from orjax.types import Objective
 # Rows per network call at which a device is busy: measured on a CPU (BUILD_NOTES.md).
 _ROWS_ON_CPU = 2048
 _ROWS_ELSEWHERE = 16384
+# A call of fewer wastes it, however few trials there are.
+_FEW_ROWS_ON_CPU = 64
+_FEW_ROWS_ELSEWHERE = 1024
 
 
 class Task(NamedTuple):
@@ -138,12 +141,16 @@ def choose_slots(attack: Attack, threat_model: engine.ThreatModel, variables: An
                  tasks: list[Task]) -> int:
   """Slots per device that fill a device, with work for eight rounds on one device.
 
+  Fewer rounds if the calls would otherwise be small.
+
   Rounding may depend on the number of slots, so this is a function of the whole
   experiment: pass all its tasks, not what a resumed run has left.
   """
   rows, _ = _rows_and_queries(attack, threat_model, variables, tasks[0])
-  enough = _ROWS_ON_CPU if jax.default_backend() == "cpu" else _ROWS_ELSEWHERE
-  return max(1, min(enough // rows, len(tasks) // 8))
+  few, enough = ((_FEW_ROWS_ON_CPU, _ROWS_ON_CPU) if jax.default_backend() == "cpu"
+                 else (_FEW_ROWS_ELSEWHERE, _ROWS_ELSEWHERE))
+  wanted = max(len(tasks) // 8, min(few // rows, len(tasks)))
+  return max(1, min(enough // rows, wanted))
 
 
 def run(attack: Attack, objective: Objective, threat_model: engine.ThreatModel, variables: Any,
