@@ -81,8 +81,9 @@ _OTHERS = {
     "carlini_wagner": {"learning_rate": 0.01, "trade_off": 1e-3, "binary_search_steps": 9,
                        "max_steps": 10_000, "max_queries": 10_000_000},
 }
-_USED = {"zoo": ("num_coordinates", "tanh_space"), "nes": ("num_pairs",),
-         "carlini_wagner": ()}
+# What only one attack has.
+_OWN = {"zoo": ("num_coordinates", "tanh_space", "spacing", "solver"),
+        "nes": ("num_pairs", "smoothing"), "carlini_wagner": ()}
 
 
 def define_attack(*names: str) -> None:
@@ -95,12 +96,13 @@ def resolved() -> dict:
   name = flags.FLAGS.attack
   numbers = {**_ZOO[common.DATASET.value], **_OTHERS[name]}
   numbers["num_pairs"] = numbers["num_coordinates"]
-  unused = {n for names in _USED.values() for n in names} - set(_USED[name])
+  unused = {n for names in _OWN.values() for n in names} - set(_OWN[name])
+  given = {flag for flag in unused if flag in flags.FLAGS and flags.FLAGS[flag].present}
+  if given:
+    raise ValueError(f"--{min(given)} is not for --attack={name}: leave it out")
   for flag in (MAX_QUERIES, NUM_COORDINATES, NUM_PAIRS, LEARNING_RATE, TRADE_OFF,
                BINARY_SEARCH_STEPS, MAX_STEPS, CHECK_EVERY):
     if flag.value is not None:
-      if flag.name in unused:
-        raise ValueError(f"--{flag.name} is not for --attack={name}: leave it out")
       numbers[flag.name] = flag.value
   numbers.setdefault("check_every", max(1, numbers["max_steps"] // 10))
   return {key: value for key, value in numbers.items() if key not in unused}
@@ -123,7 +125,14 @@ def build(spacing: float) -> tuple[Attack, Objective]:
                       ("learning_rate", numbers["learning_rate"])):
     if not 0 < value < math.inf:
       raise ValueError(f"--{name}={value:g} must be above 0 and finite")
+  if START.value == "far" and TARGETED.value:
+    raise ValueError("--start=far is for untargeted attacks: noise is hardly ever of the "
+                     "target's class")
   if OBJECTIVE.value == "margin":
+    if flags.FLAGS["non_positive"].present:
+      raise ValueError("--non_positive is for --objective=log_margin: leave it out")
+    if math.isnan(CONFIDENCE.value):
+      raise ValueError("--confidence=nan must be between 0 and 1")
     objective = objectives.margin(targeted=TARGETED.value, confidence=CONFIDENCE.value)
   elif CONFIDENCE.value:
     raise ValueError("--confidence needs --objective=margin: ZOO's log loss has none")

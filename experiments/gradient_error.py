@@ -8,6 +8,7 @@ h = 1e-4 and at a large h; at the image and at the classifier's boundary, where 
 spend their time. Writes gradient_error.json, table.md and figure9.png to --out.
 """
 
+import math
 import pathlib
 
 from absl import flags
@@ -32,7 +33,7 @@ _VARIANCE = flags.DEFINE_multi_float(
     lower_bound=1e-12)
 _SPACING = flags.DEFINE_multi_float(
     "spacing", [1e-4, 0.1], "Step h of the central differences.", lower_bound=1e-12)
-_NUM_IMAGES = flags.DEFINE_integer("num_images", 20, "Images.", lower_bound=1)
+_NUM_IMAGES = flags.DEFINE_integer("num_images", 20, "Images.", lower_bound=2)
 _OUT = flags.DEFINE_string("out", "runs/gradient_error", "Folder for the results.")
 
 _OBJECTIVES = {"log margin": objectives.log_margin(),
@@ -53,7 +54,7 @@ def gradient(variables, apply, name, spacing, key, image, label, stddev):
       num_coordinates=image.size, spacing=spacing).estimate(key, loss_fn, image).gradient
 
 
-def boundary(model, key, images, labels):
+def boundary(model, start_key, images, labels):
   """Images on the way to noisy, misclassified ones where the class changes."""
   predict = jax.jit(lambda x: model.classifier.apply(model.variables, x).argmax(-1) != labels)
   start = attacks.low_frequency_noise()
@@ -77,7 +78,10 @@ def boundary(model, key, images, labels):
 
 
 def measure(model, name, spacing, key, images, labels):
-  """Error norms [variance, image] and true norms [image]."""
+  """Error norms [variance, image] and true norms [image].
+
+  All estimators see the same noise, so that they differ by what they do with it.
+  """
   stddevs = jnp.sqrt(jnp.asarray([0.0, *_VARIANCE.value], jnp.float32))
 
   @jax.jit
@@ -94,25 +98,29 @@ def measure(model, name, spacing, key, images, labels):
 
 
 def main():
+  for flag in (_VARIANCE, _SPACING):
+    if not all(math.isfinite(value) for value in flag.value):
+      raise ValueError(f"--{flag.name} must be finite and above 0")
   records.make_folder(_OUT.value)
-  out, key = pathlib.Path(_OUT.value), jax.random.key(common.SEED.value)
+  out = pathlib.Path(_OUT.value)
+  start_key, noise_key = jax.random.split(jax.random.key(common.SEED.value))
   test = datasets.load(common.DATASET.value, "test", common.DATA_DIR.value)
   model = common.load_or_train(common.DATASET.value)
   classes = verification.predict_classes(
       lambda variables, key, x: oracles.from_predict(
           model.classifier.apply, variables).query(key, x),
-      model.variables, key, test.images)
+      model.variables, jax.random.key(0), test.images)
   chosen = datasets.correctly_classified(classes, test.labels, _NUM_IMAGES.value)
   images = jnp.asarray(datasets.to_float(test.images[chosen]))
   labels = jnp.asarray(test.labels[chosen]).astype(jnp.int32)
   places = {"at the image": images,
-            "at the boundary": boundary(model, key, images, labels)}
+            "at the boundary": boundary(model, start_key, images, labels)}
   found, rows = {}, []
   for place, where in places.items():
     found[place] = {}
     for name in _OBJECTIVES:
       for spacing in _SPACING.value:
-        errors, true = measure(model, name, spacing, key, where, labels)
+        errors, true = measure(model, name, spacing, noise_key, where, labels)
         found[place][f"{name}, h = {spacing:g}"] = errors, true
         rows += [[place, name, f"{spacing:g}", f"{variance:g}", f"{true.mean():.3g}",
                   f"{e.mean():.3g} ± {1.96 * e.std(ddof=1) / np.sqrt(len(e)):.2g}",

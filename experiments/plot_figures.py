@@ -12,6 +12,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
+import plot_sweeps
 from orjax import records
 
 matplotlib.use("Agg")
@@ -30,14 +31,6 @@ def _positions(variances):
   zero = min(positive) / 10 if positive else 1e-8
   return [v if v > 0 else zero for v in variances], [
       "0" if v == 0 else f"{v:.3g}" for v in variances]
-
-
-def _curve(axes, x, summaries, name, **style):
-  rates = np.array([s[name] for s in summaries])
-  intervals = np.array([s[f"{name}_interval"] for s in summaries])
-  axes.plot(x, rates, **style)
-  axes.fill_between(x, intervals[:, 0], intervals[:, 1], color=style["color"], alpha=0.15,
-                    linewidth=0)
 
 
 def figure2(directories: list[str], path: pathlib.Path) -> None:
@@ -63,9 +56,9 @@ def figure2(directories: list[str], path: pathlib.Path) -> None:
       x, labels = _positions(variances)
       summaries = [records.summarise(group) for group in groups.values()]
       name = attack.upper()
-      _curve(ax, x, summaries, "clean_success", color=f"C{number}", marker="o",
+      plot_sweeps.curve(ax, x, summaries, "clean_success", color=f"C{number}", marker="o",
              label=f"{name}: fools the clean model")
-      _curve(ax, x, summaries, "claimed", color="0.6", marker=".", linestyle=":",
+      plot_sweeps.curve(ax, x, summaries, "claimed", color="0.6", marker=".", linestyle=":",
              label=f"{name}: claimed")
       ax.plot(x, [accuracies[f"{v:g}"]["accuracy"] for v in variances], color=f"C{number}",
               linestyle="--", label="defended accuracy")
@@ -83,82 +76,6 @@ def figure2(directories: list[str], path: pathlib.Path) -> None:
   plt.close(figure)
 
 
-def averaging(directories: list[str], path: pathlib.Path) -> None:
-  """The paper's Figures 3, 6 and 12: bars of success, one per number of answers averaged.
-
-  One panel per folder and kind of attack; variances are groups of bars; what the attack
-  claims is an outline around what fools the clean model.
-  """
-  panels = []
-  for directory in directories:
-    manifest = records.read_json(directory, "manifest.json")["asked"]
-    for (targeted,), members in records.group(records.read(directory), "targeted").items():
-      kind = f"{'targeted' if targeted else 'untargeted'}"
-      solver = f" ({manifest['solver']})" if manifest["attack"] == "zoo" else ""
-      panels.append((f"{manifest['attack']}{solver}, {members[0]['dataset']}, {kind}",
-                     members))
-  figure, axes = plt.subplots(1, len(panels), squeeze=False, sharey=True,
-                              figsize=(5.2 * len(panels), 3.6))
-  for ax, (title, members) in zip(axes.flat, panels):
-    variances = sorted({r["variance"] for r in members})
-    counts = sorted({r["num_samples"] for r in members})
-    width = 0.8 / len(counts)
-    for number, count in enumerate(counts):
-      groups = records.group([r for r in members if r["num_samples"] == count], "variance")
-      x = [variances.index(v) + (number - (len(counts) - 1) / 2) * width for v, in groups]
-      summaries = [records.summarise(group) for group in groups.values()]
-      rates = np.array([s["clean_success"] for s in summaries])
-      low, high = np.array([s["clean_success_interval"] for s in summaries]).T
-      ax.bar(x, rates, 0.9 * width, color=f"C{number}", label=f"k = {count}",
-             yerr=np.maximum([rates - low, high - rates], 0), error_kw={"linewidth": 0.8})
-      ax.bar(x, [s["claimed"] for s in summaries], 0.9 * width, fill=False,
-             edgecolor="0.5", linestyle=":", label="claimed" if not number else None)
-    ax.set_xticks(range(len(variances)), [f"{v:.3g}" for v in variances])
-    ax.set(xlabel="noise variance", ylim=(0, 1.05), title=title)
-    ax.legend(fontsize=7)
-  axes[0, 0].set_ylabel("fools the clean model, 95 % interval")
-  figure.tight_layout()
-  figure.savefig(path, dpi=120)
-  plt.close(figure)
-
-
-def spacings(directories: list[str], path: pathlib.Path) -> None:
-  """The paper's Figure 7: success against the step h, undefended and defended."""
-  figure, ax = plt.subplots(figsize=(5.2, 3.6))
-  found = [{**r, **r["setting"]} for d in directories for r in records.read(d)]
-  for number, ((variance,), members) in enumerate(records.group(found, "variance").items()):
-    groups = records.group(members, "spacing")
-    name = f"variance {variance:.3g}" if variance else "undefended"
-    _curve(ax, [spacing for spacing, in groups],
-           [records.summarise(group) for group in groups.values()], "clean_success",
-           color=f"C{number}", marker="o", linestyle="--" if variance else "-", label=name)
-  ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel="h",
-         ylabel="fools the clean model, 95 % interval",
-         title=f"{found[0]['dataset']}, {found[0]['attack']}")
-  ax.legend(fontsize=8)
-  figure.tight_layout()
-  figure.savefig(path, dpi=120)
-  plt.close(figure)
-
-
-def traces(directory: str, path: pathlib.Path) -> None:
-  """The paper's Figure 8: the loss at every step, as seen and without the noise."""
-  found = records.read_json(directory, "traces.json")
-  figure, axes = plt.subplots(len(found), 1, squeeze=False,
-                              figsize=(6.4, 1.9 * len(found)))
-  for ax, trace in zip(axes.flat, found):
-    ax.plot(trace["losses"], linewidth=0.6, color="0.6", label="as the attack saw it")
-    ax.plot(trace["without_noise"], linewidth=1.0, color="C0", label="without the noise")
-    ax.set_title(f"image {trace['index']}, variance {trace['variance']:.3g}, "
-                 f"{len(trace['losses'])} steps", fontsize=8)
-    ax.set_ylabel("loss")
-  axes[0, 0].legend(fontsize=7)
-  axes[-1, 0].set_xlabel("step")
-  figure.tight_layout()
-  figure.savefig(path, dpi=120)
-  plt.close(figure)
-
-
 def pictures(directory: str, path: pathlib.Path) -> None:
   """Clean, adversarial and difference, one row per kept image, one block per variance."""
   arrays, members = records.read_pictures(directory), records.read(directory)
@@ -168,6 +85,8 @@ def pictures(directory: str, path: pathlib.Path) -> None:
     if record["run"] == 0 and f"{name}/adversarial" in arrays:
       found[record["index"]].setdefault(record["variance"], (record, name))
   found = {index: row for index, row in found.items() if row}
+  if not found:
+    return
   variances = sorted({v for row in found.values() for v in row})
   figure, axes = plt.subplots(
       len(found), 1 + 2 * len(variances), squeeze=False,
@@ -209,12 +128,14 @@ def draw(directories: list[str], out: str) -> list[pathlib.Path]:
   out = pathlib.Path(out)
   out.mkdir(parents=True, exist_ok=True)
   found = [record for directory in directories for record in records.read(directory)]
-  if len({record["setting"].get("spacing") for record in found}) > 1:
+  swept = [{record["setting"].get("spacing") for record in records.read(directory)}
+           for directory in directories]
+  if any(len(values) > 1 for values in swept):
     paths = [out / "spacings.png"]
-    spacings(directories, paths[0])
+    plot_sweeps.spacings(directories, paths[0])
   elif len({record["num_samples"] for record in found}) > 1:
     paths = [out / "averaging.png"]
-    averaging(directories, paths[0])
+    plot_sweeps.averaging(directories, paths[0])
   else:
     paths = [out / "figure2.png"]
     figure2(directories, paths[0])
@@ -222,8 +143,10 @@ def draw(directories: list[str], out: str) -> list[pathlib.Path]:
     suffix = "" if len(directories) == 1 else f"_{pathlib.Path(directory).name}"
     if pathlib.Path(directory, "traces.json").exists():
       paths.append(out / f"traces{suffix}.png")
-      traces(directory, paths[-1])
-    if records.read_pictures(directory):
+      plot_sweeps.traces(directory, paths[-1])
+    # One grid shows one value of everything but the variance.
+    shown = {(r["num_samples"], *r["setting"].values()) for r in records.read(directory)}
+    if records.read_pictures(directory) and len(shown) == 1:
       paths.append(out / f"pictures{suffix}.png")
       pictures(directory, paths[-1])
   return paths

@@ -1,6 +1,7 @@
 """What the attack mains share: a sweep over variances, answers averaged and spacings."""
 
 import itertools
+import json
 import math
 import pathlib
 import sys
@@ -45,6 +46,8 @@ TRACE = flags.DEFINE_integer(
 SLOTS_PER_DEVICE = flags.DEFINE_integer(
     "slots_per_device", None, "For speed: trials at a time on each device (default: "
     "what fills it). A folder of records keeps to one value.", lower_bound=1)
+SERVER_CLIPS = flags.DEFINE_bool(
+    "server_clips", False, "Whether the server clips images to [0, 1] before it looks.")
 CHUNK = flags.DEFINE_integer(
     "chunk", 50, "Speed only: attack steps between two looks.", lower_bound=1)
 
@@ -61,8 +64,13 @@ def check_flags():
 def threat_model(apply, num_samples=1):
   """The classifier, what the server adds, what the attacker does about it."""
 
+  def predict(variables, images):
+    if SERVER_CLIPS.value:
+      images = jax.numpy.clip(images, 0, 1)
+    return jax.nn.softmax(apply(variables, images))
+
   def clean(variables):
-    return oracles.from_predict(lambda v, x: jax.nn.softmax(apply(v, x)), variables)
+    return oracles.from_predict(predict, variables)
 
   def defended(variables, setting):
     return oracles.with_output_noise(clean(variables), setting["stddev"])
@@ -105,9 +113,12 @@ def make_tasks(model, test, threats, num_samples, spacing):
 
 
 def write_traces(built, threats, variables, tasks):
-  """Replays the first run of the first images; `traces.json`, for the paper's Figure 8."""
+  """Replays the first run of the first images; `traces.json`, for the paper's Figure 8.
+
+  Another number of trials at a time may round differently: see `runner.Plan`.
+  """
   path = pathlib.Path(OUT.value, "traces.json")
-  if path.exists():
+  if path.exists() and json.loads(path.read_text())["num_images"] >= TRACE.value:
     return
   num_steps = {records.identity(r): r["num_steps"] for r in records.read(OUT.value)}
   max_queries = attack_flags.resolved()["max_queries"]
@@ -127,10 +138,26 @@ def write_traces(built, threats, variables, tasks):
     inputs = jax.tree.map(lambda *x: np.stack(x), *map(runner.inputs, chosen))
     seen, quiet = jax.device_get(
         jax.jit(jax.vmap(one, in_axes=(None, 0)))(variables, inputs))
-    found += [{**task.identity, "losses": seen[i, :length].tolist(),
-               "without_noise": quiet[i, :length].tolist()}
+    # JSON has no infinity: a loss that is none is null.
+    numbers = lambda losses: [x if math.isfinite(x) else None for x in losses.tolist()]
+    found += [{**task.identity, "losses": numbers(seen[i, :length]),
+               "without_noise": numbers(quiet[i, :length])}
               for i, (task, length) in enumerate(zip(chosen, lengths))]
-  records.write_json(path, found)
+  records.write_json(path, {"num_images": TRACE.value, "traces": found})
+
+
+def report(built, threats, variables, tasks):
+  """Table and figures, once the ledgers are complete."""
+  missing = sum(map(len, tasks)) - len(records.read(OUT.value))
+  if missing:
+    raise ValueError(f"{missing} trials are missing in {OUT.value}: run the command again")
+  if TRACE.value:
+    write_traces(built, threats, variables, tasks)
+  table = tables.attacks(OUT.value)
+  print(table)
+  pathlib.Path(OUT.value, "table.md").write_text(table + "\n")
+  for path in plot_figures.draw([OUT.value], OUT.value):
+    print(f"figure: {path}")
 
 
 def main():
@@ -172,15 +199,6 @@ def main():
         common.keep_picture(OUT.value, outcome)
       ledger.append(common.record(outcome))
 
-  if not common.wait_for_all("all trials are done"):
-    return
-  missing = num_tasks - len(records.read(OUT.value))
-  if missing:
-    raise ValueError(f"{missing} trials are missing in {OUT.value}: run the command again")
-  if TRACE.value:
-    write_traces(built, threats, model.variables, tasks)
-  table = tables.attacks(OUT.value)
-  print(table)
-  pathlib.Path(OUT.value, "table.md").write_text(table + "\n")
-  for path in plot_figures.draw([OUT.value], OUT.value):
-    print(f"figure: {path}")
+  if common.wait_for_all("all trials are done"):
+    report(built, threats, model.variables, tasks)
+  common.wait_for_all("the report is written")

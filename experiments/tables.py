@@ -30,7 +30,7 @@ def attacks(directory: str) -> str:
   varied = [name for name in ("samples", "spacing")
             if len({record.get(name) for record in found}) > 1]
   header = ["attack", "targeted", *varied, "variance", "trials", "accuracy", "claimed",
-            "clean success", "defended success", "noise-only error", "mean l2",
+            "clean success", "defended success", "noise-only error", "mean l2 (max)",
             "median steps", "median queries"]
   rows = []
   groups = records.group(found, "attack", "targeted", *varied, "variance")
@@ -43,6 +43,6 @@ def attacks(directory: str) -> str:
         f"{known['accuracy']:.4f}", rate(summary, "claimed"),
         rate(summary, "clean_success"), rate(summary, "defended_success_rate"),
         rate(summary, "noise_error_rate"),
-        "-" if summary["l2"] is None else f"{summary['l2']:.3f}",
+        "-" if summary["l2"] is None else f"{summary['l2']:.2f} ({summary['max_l2']:.2f})",
         f"{summary['median_steps']:.0f}", f"{summary['median_queries']:.0f}"])
   return markdown(header, rows)

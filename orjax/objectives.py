@@ -72,7 +72,8 @@ def margin(*, targeted: bool = False, confidence: float = 0.0) -> Objective:
   """The linear hinge max(leader - follower, -confidence), on probabilities or logits.
 
   Its noise under output randomization is sqrt(2) stddev however small a probability
-  is, and with a fixed rival it is unbiased; C&W use it on logits (their equation f6).
+  is, and with a fixed rival it is unbiased (the largest of several noisy rivals is biased
+  upwards); C&W use it on logits (their equation f6).
 
   Args:
     targeted: whether the label is a target.

@@ -58,7 +58,8 @@ def from_predict(predict: Callable, variables: Any = None) -> Oracle:
 
   def pull_back(variables, images, cotangents):
     # The forward pass in here is the one of the answers again: XLA merges the two.
-    return jax.vjp(lambda images: call(variables, images), images)[1](cotangents)[0]
+    with full_precision():
+      return jax.vjp(lambda images: call(variables, images), images)[1](cotangents)[0]
 
   flat_call, flat_pull_back = _on_one_axis(call), _on_one_axis(pull_back)
 

@@ -194,7 +194,7 @@ def summarise(records: list[dict]) -> dict:
   Returns:
     A dict with `num_trials`; for each of `claimed`, `clean_success`: the rate, its
     `_interval` (Wilson) and `_run_error`; the means `defended_success_rate` and
-    `noise_error_rate` with `_interval` (Wilson over trials); `l2`, the mean over clean
+    `noise_error_rate` with `_interval` (Wilson over trials); `l2` and `max_l2`, over clean
     successes, and `median_steps` and `median_queries`.
   """
   summary: dict[str, Any] = {"num_trials": len(records)}
@@ -211,6 +211,7 @@ def summarise(records: list[dict]) -> dict:
     summary[f"{name}_interval"] = wilson(total, len(records))
   distances = [record["l2"] for record in records if record["clean_success"]]
   summary["l2"] = float(np.mean(distances)) if distances else None
+  summary["max_l2"] = max(distances) if distances else None
   summary["median_steps"] = float(np.median([r["num_steps"] for r in records]))
   summary["median_queries"] = float(np.median([r["num_queries"] for r in records]))
   return summary

@@ -85,6 +85,16 @@ def test_gradients_through_the_oracle_are_those_of_the_model(linear_images):
                              rtol=1e-6)
 
 
+def test_gradients_are_computed_in_full_float32(digits_model):
+  classifier, variables, _ = digits_model
+  oracle = oracles.from_predict(classifier.apply, variables)
+  text = jax.jit(jax.grad(lambda x: oracle.query(None, x).sum())).lower(
+      jnp.zeros((32, 8, 8, 1))).as_text()
+  products = [line for line in text.splitlines()
+              if "stablehlo.convolution" in line or "dot_general" in line]
+  assert len(products) > 7 and all("HIGHEST" in line for line in products)
+
+
 def test_gradient_of_an_average_is_the_gradient_of_the_averaged_answers(linear_images):
   image, label = jnp.asarray(linear_images[0][0]), int(linear_images[1][0])
   oracle = oracles.averaged(oracles.with_output_noise(_clean(), 0.2), 20)
@@ -251,6 +261,13 @@ def test_patience_on_averages_sees_through_noise():
   assert _patience_steps(falling, check_every=50, average=True) is None
   assert _patience_steps(flat, check_every=50, average=True) is not None
   assert _patience_steps(falling, check_every=None) is None
+
+
+@pytest.mark.parametrize("level", [5.0, -5.0])
+def test_patience_ends_on_a_plateau_of_either_sign(level):
+  assert _patience_steps(np.full(100, level), check_every=5) == 6
+  assert _patience_steps(level + 0.1 * np.arange(100), check_every=5) == 6
+  assert _patience_steps(level - 0.1 * np.arange(100), check_every=5) is None
 
 
 @pytest.mark.parametrize("attack", [

@@ -153,6 +153,10 @@ def test_two_processes_give_the_same_bytes(undisturbed, attack, tmp_path):
     (["--num_samples=0"], "num_samples"),
     (["--num_pairs=4"], "--num_pairs is not for --attack=zoo: leave it out"),
     (["--attack=nes", "--num_coordinates=4"], "--num_coordinates is not for --attack=nes"),
+    (["--smoothing=1"], "--smoothing is not for --attack=zoo"),
+    (["--attack=nes", "--solver=newton"], "--solver is not for --attack=nes"),
+    (["--objective=margin", "--non_positive=zero"], "--non_positive is for"),
+    (["--start=far", "--targeted"], "--start=far is for untargeted attacks"),
     (["--confidence=1"], "--confidence needs --objective=margin"),
     (["--attack=nes", "--smoothing=0"], "--smoothing=0 must be above 0 and finite"),
     (["surplus"], "unexpected argument 'surplus'"),
@@ -195,7 +199,7 @@ def test_sweep_over_spacings_and_averages_with_traces(attack, tmp_path):
   assert len(found) == len(cells) == 8
   for record in found:  # ten steps, or what the budget pays for
     assert record["num_queries"] == 65 * record["num_samples"] * record["num_steps"]
-  traces = json.loads((tmp_path / "traces.json").read_text())
+  traces = json.loads((tmp_path / "traces.json").read_text())["traces"]
   assert len(traces) == 8
   for trace in traces:
     noisy = trace["variance"] > 0
@@ -258,6 +262,17 @@ def test_theory_figures(tmp_path):
   assert {path.name for path in tmp_path.glob("*.png")} == {
       "figure1b.png", "misclassification.png", "slope_errors.png", "training_loss.png"}
   assert "| 0.5 " in (tmp_path / "table.md").read_text()
+
+
+def test_figures_of_committed_results(tmp_path):
+  results = ROOT / "experiments" / "results"
+  folders = [results / "figure2_mnist" / "untargeted", results / "informed_mnist" / "nes"]
+  run = subprocess.run(
+      _command("plot_figures", *(f"--records={f}" for f in folders), f"--figures={tmp_path}"),
+      capture_output=True, text=True, check=False)
+  assert run.returncode == 0, run.stderr
+  assert {p.name for p in tmp_path.iterdir()} == {
+      "figure2.png", "pictures_untargeted.png", "pictures_nes.png"}
 
 
 def test_figures_from_the_ledger_alone(undisturbed, tmp_path):

@@ -168,6 +168,15 @@ def test_deviation_grows_as_spacing_falls_and_bias_does_not():
   assert found[1e-4][1] == pytest.approx(1000 * found[1e-1][1], rel=0.1)
 
 
+def test_bias_survives_float32_at_the_papers_spacing():
+  h = 1e-4
+  plus, minus = (0.6 + h, 0.3 - h / 2), (0.6 - h, 0.3 + h / 2)
+  with jax.enable_x64(True):
+    exact = float(theory.log_slope_error(*jax.tree.map(np.float64, (plus, minus)), 0.01, h)[0])
+  found = float(theory.log_slope_error(*jax.tree.map(np.float32, (plus, minus)), 0.01, h)[0])
+  assert found == pytest.approx(exact, rel=0.05)
+
+
 def test_expanded_bias_and_the_spurious_cross_term():
   d = 1e-3
   plus, minus = (0.99 + d, 0.005 - d), (0.99 - d, 0.005 + d)
@@ -248,3 +257,12 @@ def test_noise_of_nes_and_the_best_spacing():
   h = float(theory.best_spacing(0.01, 1.0))
   error = lambda h: (h**2 / 6)**2 + 0.01**2 / (2 * h**2)
   assert error(h) < min(error(0.9 * h), error(1.1 * h))
+
+
+def test_zero_bias_does_not_mean_equal_losses():
+  # The paper: the error is never zero unless the losses are equal.
+  plus, minus = (0.6, 0.3), (0.5302, 0.29)
+  assert abs(np.log(plus[0] / plus[1]) - np.log(minus[0] / minus[1])) > 0.08
+  bias = float(theory.expanded_log_slope_bias(plus, minus, 0.01, 1.0))
+  other = float(theory.expanded_log_slope_bias(plus, (0.5302, 0.27), 0.01, 1.0))
+  assert bias < other / 1000

@@ -64,7 +64,9 @@ def patience(attack: Attack, *, max_steps: int, check_every: int | None = 100,
       checking = jnp.zeros_like(checking)
     else:
       checking &= state.num_steps % check_every == 0
-    stalled = checking & (judged > tolerance * state.checked_loss)
+    # tolerance * checked_loss for a positive loss; right for a negative one too.
+    wanted = state.checked_loss - (1 - tolerance) * jnp.abs(state.checked_loss)
+    stalled = checking & (judged > wanted)
     num_steps = state.num_steps + 1
     info = info._replace(success=info.success & ~stalled,
                          finished=info.finished | stalled | (num_steps >= max_steps))
@@ -183,7 +185,9 @@ def until_outside(attack: Attack) -> Attack:
   """Starts again, one step each, until the image where the attack starts is a success.
 
   For an attack that comes back to the image from a random start: from inside the class
-  it would only fall back to the image.
+  it would only fall back to the image. Every trial then has a success at once, far away;
+  what it is worth is its distance. Under `binary_search` every repetition succeeds, so c
+  is halved each time.
 
   Args:
     attack: what is wrapped; its `init` draws a start.

@@ -65,8 +65,10 @@ def _conv_bwd(padding, saved, g):
 conv.defvjp(lambda x, kernel, padding: (conv(x, kernel, padding), (x, kernel)), _conv_bwd)
 
 
-def _flax_conv(x, kernel, strides, padding, **ignored):
-  del strides, ignored
+def _flax_conv(x, kernel, strides, padding, **options):
+  dilations = options.get("lhs_dilation"), options.get("rhs_dilation")
+  if any(step != 1 for steps in (strides, *dilations) for step in steps or ()):
+    raise NotImplementedError("conv has stride 1 and no dilation")
   return conv(x, kernel, padding)
 
 

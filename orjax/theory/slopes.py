@@ -24,14 +24,18 @@ def noisy_log_moments(probability, stddev) -> tuple[jax.Array, jax.Array]:
   Returns:
     The mean and the variance, of the broadcast shape.
   """
-  probability, stddev = jnp.broadcast_arrays(
-      *jax.tree.map(jnp.asarray, (probability, stddev)))
-  flat = jax.vmap(_log_moments)(probability.reshape(-1), stddev.reshape(-1))
-  return tuple(x.reshape(probability.shape) for x in flat)
+  shift, variance = _log_moments(probability, stddev)
+  return jnp.log(probability) + shift, variance
 
 
-def _log_moments(p, stddev):
-  """Of log(x / p): the small differences of large logarithms never appear."""
+def _log_moments(probability, stddev):
+  """Of log(x / probability): no small difference of large logarithms appears."""
+  p, stddev = jnp.broadcast_arrays(*jax.tree.map(jnp.asarray, (probability, stddev)))
+  mean, variance = jax.vmap(_log_moments_of_one)(p.reshape(-1), stddev.reshape(-1))
+  return mean.reshape(p.shape), variance.reshape(p.shape)
+
+
+def _log_moments_of_one(p, stddev):
   ratio = p / stddev
   far = ratio > 13  # no mass at or below 0, and the logarithm is smooth
   safe = jnp.where(far, ratio, 13)
@@ -48,7 +52,7 @@ def _log_moments(p, stddev):
     return above + special.ndtr(-ratio) * (math.log(_LOG_FLOOR) - jnp.log(p))**power
 
   first, second = (jnp.where(far, smooth(n), clamped(n)) for n in (1, 2))
-  return jnp.log(p) + first, second - first**2
+  return first, second - first**2
 
 
 def log_slope_error(plus, minus, stddev, spacing) -> tuple[jax.Array, jax.Array]:
@@ -68,11 +72,10 @@ def log_slope_error(plus, minus, stddev, spacing) -> tuple[jax.Array, jax.Array]
     falls; the standard deviation grows as 1 / h: it is what stops the attack.
   """
   true, other, true_minus, other_minus = (
-      noisy_log_moments(p, stddev) for p in (*plus, *minus))
-  exact = jnp.log(plus[0] / plus[1]) - jnp.log(minus[0] / minus[1])
-  mean = true[0] - other[0] - true_minus[0] + other_minus[0]
+      _log_moments(p, stddev) for p in (*plus, *minus))
+  bias = true[0] - other[0] - true_minus[0] + other_minus[0]
   variance = true[1] + other[1] + true_minus[1] + other_minus[1]
-  return (mean - exact) / (2 * spacing), jnp.sqrt(variance) / (2 * spacing)
+  return bias / (2 * spacing), jnp.sqrt(variance) / (2 * spacing)
 
 
 def expanded_log_slope_bias(plus, minus, stddev, spacing, *,
@@ -104,7 +107,8 @@ def expanded_log_slope_bias(plus, minus, stddev, spacing, *,
 def margin_slope_error(stddev, spacing) -> tuple[jax.Array, jax.Array]:
   """As `log_slope_error` for the linear margin p_c - p_o: no bias, and stddev / h.
 
-  The bias that section 5.2 derives is a property of the logarithm, not of the defense.
+  With a fixed rival, as in section 5.2, whose bias is the logarithm's and not the
+  defense's. The largest of several noisy rivals is biased upwards, alike at both points.
   """
   deviation = jnp.asarray(stddev) / spacing
   return jnp.zeros_like(deviation), deviation
