@@ -54,7 +54,7 @@ def gradient(variables, apply, name, spacing, key, image, label, stddev):
       num_coordinates=image.size, spacing=spacing).estimate(key, loss_fn, image).gradient
 
 
-def boundary(model, start_key, images, labels):
+def boundary(model, key, images, labels):
   """Images on the way to noisy, misclassified ones where the class changes."""
   predict = jax.jit(lambda x: model.classifier.apply(model.variables, x).argmax(-1) != labels)
   start = attacks.low_frequency_noise()
