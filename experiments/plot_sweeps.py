@@ -29,7 +29,7 @@ def averaging(directories: list[str], path: pathlib.Path) -> None:
     for (targeted,), members in records.group(records.read(directory), "targeted").items():
       kind = f"{'targeted' if targeted else 'untargeted'}"
       zoo = manifest["attack"] == "zoo"
-    solver = f" ({manifest.get('solver', 'adam')})" if zoo else ""
+      solver = f" ({manifest.get('solver', 'adam')})" if zoo else ""
       panels.append((f"{manifest['attack']}{solver}, {members[0]['dataset']}, {kind}",
                      members))
   figure, axes = plt.subplots(1, len(panels), squeeze=False, sharey=True,
