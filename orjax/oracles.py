@@ -17,6 +17,7 @@ from orjax.types import Oracle
 # Rows of a network call are padded to a multiple of this: at ragged shapes the bits of
 # an answer may depend on the row's position in the batch (XLA's CPU backend).
 _ROW_MULTIPLE = 32
+_DRAW_MULTIPLE = 128
 
 
 def full_precision():
@@ -122,8 +123,10 @@ def with_output_noise(oracle: Oracle, stddev: jax.Array, *, mean: jax.Array = 0.
   def query(key, images):
     inner_key, noise_key = jax.random.split(key)
     answers = oracle.query(inner_key, images)
-    # Drawn flat: the same bits as in the answers' shape, several times faster under vmap.
-    noise = jax.random.normal(noise_key, (answers.size,), jnp.float32)
+    # Drawn flat, which is several times faster under vmap, and padded: an odd size may
+    # round its last entries differently.
+    size = answers.size + -answers.size % _DRAW_MULTIPLE
+    noise = jax.random.normal(noise_key, (size,), jnp.float32)[:answers.size]
     noise = noise.reshape(answers.shape)
     with full_precision():
       noise = (noise @ stddev.T if stddev.ndim == 2
