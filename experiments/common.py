@@ -20,6 +20,7 @@ import plot_figures
 from orjax import checkpoints
 from orjax import datasets
 from orjax import models
+from orjax import oracles
 from orjax import records
 from orjax import training
 from orjax import verification
@@ -191,6 +192,18 @@ def about(**speed) -> dict:
   return {"versions": versions, "python": sys.version.split()[0], "git_commit": commit,
           "devices": [str(device.device_kind) for device in jax.devices()],
           "xla_flags": os.environ.get("XLA_FLAGS", ""), "command": sys.argv, **speed}
+
+
+def correctly_classified(model: Model, test: datasets.Dataset,
+                         num_images: int) -> tuple[np.ndarray, np.ndarray]:
+  """Indices of the first images that the undefended model has right, and the images."""
+  classes = verification.predict_classes(
+      lambda variables, key, x: oracles.from_predict(
+          lambda v, x: jax.nn.softmax(model.classifier.apply(v, x)),
+          variables).query(key, x),
+      model.variables, jax.random.key(0), test.images)
+  chosen = datasets.correctly_classified(classes, test.labels, num_images)
+  return chosen, datasets.to_float(test.images[chosen])
 
 
 def defended_accuracy(directory: str, threats, model: Model, test: datasets.Dataset,

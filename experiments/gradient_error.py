@@ -26,7 +26,6 @@ from orjax import geometry
 from orjax import objectives
 from orjax import oracles
 from orjax import records
-from orjax import verification
 
 _VARIANCE = flags.DEFINE_multi_float(
     "variance", [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1], "Variance of the output noise.",
@@ -106,12 +105,8 @@ def main():
   start_key, noise_key = jax.random.split(jax.random.key(common.SEED.value))
   test = datasets.load(common.DATASET.value, "test", common.DATA_DIR.value)
   model = common.load_or_train(common.DATASET.value)
-  classes = verification.predict_classes(
-      lambda variables, key, x: oracles.from_predict(
-          model.classifier.apply, variables).query(key, x),
-      model.variables, jax.random.key(0), test.images)
-  chosen = datasets.correctly_classified(classes, test.labels, _NUM_IMAGES.value)
-  images = jnp.asarray(datasets.to_float(test.images[chosen]))
+  chosen, images = common.correctly_classified(model, test, _NUM_IMAGES.value)
+  images = jnp.asarray(images)
   labels = jnp.asarray(test.labels[chosen]).astype(jnp.int32)
   places = {"at the image": images,
             "at the boundary": boundary(model, start_key, images, labels)}

@@ -71,9 +71,7 @@ def figure2(directories: list[str], path: pathlib.Path) -> None:
     ax.legend(fontsize=7, loc="center right")
   for ax in axes[:, 0]:
     ax.set_ylabel("rate, 95 % interval")
-  figure.tight_layout()
-  figure.savefig(path, dpi=120)
-  plt.close(figure)
+  plot_sweeps.save(figure, path)
 
 
 def pictures(directory: str, path: pathlib.Path) -> None:
@@ -106,9 +104,7 @@ def pictures(directory: str, path: pathlib.Path) -> None:
       scale = 0.5 / max(np.abs(adversarial - clean).max(), 1e-6)
       _show(row[2 + 2 * column], 0.5 + scale * (adversarial - clean),
             f"l2 {record['l2']:.2f}" + (f", x{scale:.1f}" if scale < 1e5 else ""))
-  figure.tight_layout()
-  figure.savefig(path, dpi=120)
-  plt.close(figure)
+  plot_sweeps.save(figure, path)
 
 
 def picture_name(record: dict) -> str:
@@ -127,25 +123,24 @@ def draw(directories: list[str], out: str) -> list[pathlib.Path]:
   """Draws all that the folders' records allow; returns the files."""
   out = pathlib.Path(out)
   out.mkdir(parents=True, exist_ok=True)
-  found = [record for directory in directories for record in records.read(directory)]
-  swept = [{record["setting"].get("spacing") for record in records.read(directory)}
-           for directory in directories]
-  if any(len(values) > 1 for values in swept):
+  ledgers = {directory: records.read(directory) for directory in directories}
+  if any(len({r["setting"].get("spacing") for r in members}) > 1
+         for members in ledgers.values()):
     paths = [out / "spacings.png"]
     plot_sweeps.spacings(directories, paths[0])
-  elif len({record["num_samples"] for record in found}) > 1:
+  elif len({r["num_samples"] for members in ledgers.values() for r in members}) > 1:
     paths = [out / "averaging.png"]
     plot_sweeps.averaging(directories, paths[0])
   else:
     paths = [out / "figure2.png"]
     figure2(directories, paths[0])
-  for directory in directories:
+  for directory, members in ledgers.items():
     suffix = "" if len(directories) == 1 else f"_{pathlib.Path(directory).name}"
     if pathlib.Path(directory, "traces.json").exists():
       paths.append(out / f"traces{suffix}.png")
       plot_sweeps.traces(directory, paths[-1])
     # One grid shows one value of everything but the variance.
-    shown = {(r["num_samples"], *r["setting"].values()) for r in records.read(directory)}
+    shown = {(r["num_samples"], *r["setting"].values()) for r in members}
     if records.read_pictures(directory) and len(shown) == 1:
       paths.append(out / f"pictures{suffix}.png")
       pictures(directory, paths[-1])

@@ -8,6 +8,13 @@ import numpy as np
 from orjax import records
 
 
+def save(figure, path: pathlib.Path) -> None:
+  """Writes a figure and closes it."""
+  figure.tight_layout()
+  figure.savefig(path, dpi=120)
+  plt.close(figure)
+
+
 def curve(axes, x, summaries, name, **style):
   """Rates of one kind of success with a band for their intervals."""
   rates = np.array([s[name] for s in summaries])
@@ -52,9 +59,7 @@ def averaging(directories: list[str], path: pathlib.Path) -> None:
     ax.set(xlabel="noise variance", ylim=(0, 1.05), title=title)
     ax.legend(fontsize=7)
   axes[0, 0].set_ylabel("fools the clean model, 95 % interval")
-  figure.tight_layout()
-  figure.savefig(path, dpi=120)
-  plt.close(figure)
+  save(figure, path)
 
 
 def spacings(directories: list[str], path: pathlib.Path) -> None:
@@ -70,15 +75,13 @@ def spacings(directories: list[str], path: pathlib.Path) -> None:
     name = ", ".join([f"variance {variance:.3g}" if variance else "undefended",
                       *(part for part, shown in zip(parts, several) if shown)])
     curve(ax, [spacing for spacing, in groups],
-           [records.summarise(group) for group in groups.values()], "clean_success",
-           color=f"C{number}", marker="o", linestyle="--" if variance else "-", label=name)
+          [records.summarise(group) for group in groups.values()], "clean_success",
+          color=f"C{number}", marker="o", linestyle="--" if variance else "-", label=name)
   ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel="h",
          ylabel="fools the clean model, 95 % interval",
          title=f"{found[0]['dataset']}, {found[0]['attack']}")
   ax.legend(fontsize=8)
-  figure.tight_layout()
-  figure.savefig(path, dpi=120)
-  plt.close(figure)
+  save(figure, path)
 
 
 def traces(directory: str, path: pathlib.Path) -> None:
@@ -96,6 +99,4 @@ def traces(directory: str, path: pathlib.Path) -> None:
     ax.set_ylabel("loss")
   axes[0, 0].legend(fontsize=7)
   axes[-1, 0].set_xlabel("step")
-  figure.tight_layout()
-  figure.savefig(path, dpi=120)
-  plt.close(figure)
+  save(figure, path)

@@ -6,13 +6,9 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
+import plot_sweeps
+
 matplotlib.use("Agg")
-
-
-def _save(figure, path: pathlib.Path) -> None:
-  figure.tight_layout()
-  figure.savefig(path, dpi=120)
-  plt.close(figure)
 
 
 def figure_1b(curves, path: pathlib.Path) -> None:
@@ -26,7 +22,7 @@ def figure_1b(curves, path: pathlib.Path) -> None:
   ax.set(xscale="log", yscale="log", xlabel="misclassification rate (one rival)",
          ylabel="largest variance", title="Figure 1b: allowed noise variance")
   ax.legend(fontsize=7)
-  _save(figure, path)
+  plot_sweeps.save(figure, path)
 
 
 def misclassification(panels, path: pathlib.Path) -> None:
@@ -43,7 +39,7 @@ def misclassification(panels, path: pathlib.Path) -> None:
     ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel="stddev", ylabel="misclassified",
            title=f"{panel['num_classes']} classes, all rivals 0.9 below the top")
     ax.legend(fontsize=7)
-  _save(figure, path)
+  plot_sweeps.save(figure, path)
 
 
 def slope_errors(panels, path: pathlib.Path) -> None:
@@ -59,7 +55,7 @@ def slope_errors(panels, path: pathlib.Path) -> None:
            title=f"slope of log p_c - log p_o over {name} "
                  f"({'stddev 0.01' if name == 'h' else 'h 0.1'})")
     ax.legend(fontsize=7)
-  _save(figure, path)
+  plot_sweeps.save(figure, path)
 
 
 def training_loss(stddevs, found, path: pathlib.Path) -> None:
@@ -72,7 +68,7 @@ def training_loss(stddevs, found, path: pathlib.Path) -> None:
          ylabel="excess of the expected loss", ylim=(1e-4, None),
          title="10 classes, true logit 3 above the rest")
   ax.legend(fontsize=8)
-  _save(figure, path)
+  plot_sweeps.save(figure, path)
 
 
 def gradient_errors(variances, found, title, path: pathlib.Path) -> None:
@@ -95,4 +91,4 @@ def gradient_errors(variances, found, title, path: pathlib.Path) -> None:
     ax.set(xscale="log", yscale="log", xlabel="noise variance", title=f"{title}, {place}")
     ax.legend(fontsize=7)
   axes[0, 0].set_ylabel("l2 norm of the error (dotted: of the gradient)")
-  _save(figure, path)
+  plot_sweeps.save(figure, path)

@@ -20,7 +20,6 @@ from orjax import oracles
 from orjax import records
 from orjax import runner
 from orjax import trials
-from orjax import verification
 from orjax.types import Example
 
 VARIANCE = flags.DEFINE_multi_float(
@@ -34,6 +33,8 @@ NUM_SAMPLES = flags.DEFINE_multi_integer(
     "a sweep.", lower_bound=1)
 ALL_TARGETS = flags.DEFINE_bool(
     "all_targets", False, "Targeted: attack all other classes, not one drawn per image.")
+SERVER_CLIPS = flags.DEFINE_bool(
+    "server_clips", False, "Whether the server clips images to [0, 1] before it looks.")
 OUT = flags.DEFINE_string(
     "out", f"runs/{pathlib.Path(sys.argv[0]).stem}", "Folder for the records.")
 NUM_PICTURES = flags.DEFINE_integer(
@@ -46,8 +47,6 @@ TRACE = flags.DEFINE_integer(
 SLOTS_PER_DEVICE = flags.DEFINE_integer(
     "slots_per_device", None, "For speed: trials at a time on each device (default: "
     "what fills it). A folder of records keeps to one value.", lower_bound=1)
-SERVER_CLIPS = flags.DEFINE_bool(
-    "server_clips", False, "Whether the server clips images to [0, 1] before it looks.")
 CHUNK = flags.DEFINE_integer(
     "chunk", 50, "Speed only: attack steps between two looks.", lower_bound=1)
 
@@ -81,17 +80,12 @@ def threat_model(apply, num_samples=1):
   return engine.ThreatModel(clean, defended, asked)
 
 
-def make_tasks(model, test, threats, num_samples, spacing):
+def make_tasks(model, labels, chosen, images, num_samples, spacing):
   """One task per variance, run, image and target, with its record's first fields."""
-  classes = verification.predict_classes(
-      lambda variables, key, x: threats.clean(variables).query(key, x), model.variables,
-      jax.random.key(0), test.images)
-  chosen = datasets.correctly_classified(classes, test.labels, NUM_IMAGES.value)
-  images = datasets.to_float(test.images[chosen])
   tasks = []
   for variance in VARIANCE.value:
     for index, image in zip(chosen.tolist(), images):
-      label = int(test.labels[index])
+      label = int(labels[index])
       wanted = [None] if not attack_flags.TARGETED.value else datasets.targets(
           common.SEED.value, index, label, model.classifier.num_classes,
           draw=not ALL_TARGETS.value)
@@ -171,7 +165,8 @@ def main():
   test = datasets.load(common.DATASET.value, "test", common.DATA_DIR.value)
   model = common.load_or_train(common.DATASET.value)
   threats = [threat_model(model.classifier.apply, num_samples) for num_samples, _ in cells]
-  tasks = [make_tasks(model, test, threat, *cell) for threat, cell in zip(threats, cells)]
+  chosen, images = common.correctly_classified(model, test, NUM_IMAGES.value)
+  tasks = [make_tasks(model, test.labels, chosen, images, *cell) for cell in cells]
   slots = SLOTS_PER_DEVICE.value or runner.choose_slots(
       built[0][0], threats[0], model.variables, tasks[0])
   request = (common.asked(model, {

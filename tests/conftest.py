@@ -62,6 +62,15 @@ def linear_predict(variables, images):
   return jax.nn.softmax(linear_logits(variables, images))
 
 
+def closest_distance(image, label):
+  """Smallest l2 distance to another class of the linear model: a hyperplane's."""
+  variables = linear_variables()
+  logits = np.asarray(linear_logits(variables, image[None])[0], np.float64)
+  weights = np.asarray(variables["weights"], np.float64)
+  return min((logits[label] - logits[k]) / np.linalg.norm(weights[:, label] - weights[:, k])
+             for k in range(3) if k != label)
+
+
 @pytest.fixture(scope="session")
 def linear_images():
   """Images [8, 4, 4, 1] away from the box's faces, and their predicted classes."""

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from conftest import closest_distance
 from conftest import linear_logits
 from conftest import linear_predict
 from conftest import linear_variables
@@ -22,15 +23,6 @@ from orjax.types import StepInfo
 
 def _clean():
   return oracles.from_predict(linear_predict, linear_variables())
-
-
-def _closest(image, label):
-  """Smallest l2 distance to another class of the linear model: a hyperplane's."""
-  variables = linear_variables()
-  logits = np.asarray(linear_logits(variables, image[None])[0], np.float64)
-  weights = np.asarray(variables["weights"], np.float64)
-  return min((logits[label] - logits[k]) / np.linalg.norm(weights[:, label] - weights[:, k])
-             for k in range(3) if k != label)
 
 
 def _judge(result, images, labels):
@@ -52,7 +44,7 @@ def test_carlini_wagner_reaches_the_closest_point(linear_images, estimator, atol
       key, attack, _clean(), images, labels, max_queries=10**7))(jax.random.key(0))
   fooled, distances = _judge(result, images, labels)
   assert fooled.all() and np.asarray(result.claimed).all()
-  closest = np.array([_closest(x, y) for x, y in zip(images, labels)])
+  closest = np.array([closest_distance(x, y) for x, y in zip(images, labels)])
   np.testing.assert_allclose(distances, closest, atol=atol)
   assert (distances >= closest - 1e-4).all()
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from conftest import closest_distance
 from conftest import linear_logits
 from conftest import linear_predict
 from conftest import linear_variables
@@ -82,15 +83,6 @@ def test_iterations_equal_the_official_arithmetic(linear_images, tanh_space):
   assert np.abs(expected_modifier).max() > 0.1  # it did move
 
 
-def _closest(image, label):
-  """Smallest l2 distance to another class of the linear model: a hyperplane's."""
-  variables = linear_variables()
-  logits = np.asarray(linear_logits(variables, image[None])[0], np.float64)
-  weights = np.asarray(variables["weights"], np.float64)
-  return min((logits[label] - logits[k]) / np.linalg.norm(weights[:, label] - weights[:, k])
-             for k in range(3) if k != label)
-
-
 @pytest.mark.parametrize("targeted", [False, True])
 def test_zoo_reaches_the_closest_point_of_a_linear_model(linear_images, targeted):
   images, labels = linear_images
@@ -112,7 +104,7 @@ def test_zoo_reaches_the_closest_point_of_a_linear_model(linear_images, targeted
     closest = ((logits[rows, labels] - logits[rows, wanted])
                / np.linalg.norm(weights[:, labels] - weights[:, wanted], axis=0))
   else:
-    closest = np.array([_closest(x, y) for x, y in zip(images, labels)])
+    closest = np.array([closest_distance(x, y) for x, y in zip(images, labels)])
   assert (distances > closest - 1e-4).all()
   # A third class may lie in the way of a target; untargeted the bound is attained.
   assert np.median(distances / closest) < 1.05

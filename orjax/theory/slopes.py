@@ -11,6 +11,7 @@ from orjax.theory.quadrature import integral
 
 _LOG_FLOOR = 1e-30  # of `objectives.log_margin`
 
+
 def noisy_log_moments(probability, stddev) -> tuple[jax.Array, jax.Array]:
   """Mean and variance of log(max(p + eps, 0) + 1e-30), eps ~ N(0, stddev^2).
 
@@ -42,13 +43,13 @@ def _log_moments_of_one(p, stddev):
 
   def smooth(power):
     return integral(lambda u: jnp.log1p(u / safe)**power * stats.norm.pdf(u),
-                     -12.0, 12.0, 385, p.dtype)
+                    -12.0, 12.0, 385, p.dtype)
 
   def clamped(power):
     # x = stddev e^y makes the logarithm linear; below e^-30 stddev there is no mass.
     density = lambda y: jnp.exp(y + stats.norm.logpdf(jnp.exp(y) - ratio))
     above = integral(lambda y: (y - jnp.log(ratio))**power * density(y), -30.0, 4.0, 2177,
-                      p.dtype)
+                     p.dtype)
     return above + special.ndtr(-ratio) * (math.log(_LOG_FLOOR) - jnp.log(p))**power
 
   first, second = (jnp.where(far, smooth(n), clamped(n)) for n in (1, 2))
