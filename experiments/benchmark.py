@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import classifiers
 import common
 import tables
 from orjax import attacks
@@ -88,7 +89,7 @@ def start_up_seconds(cache):
   with tempfile.TemporaryDirectory() as out:
     command = [
         sys.executable, str(pathlib.Path(__file__).parent / "blackbox_attacks.py"),
-        f"--dataset={common.DATASET.value}", f"--model_dir={common.MODEL_DIR.value}",
+        f"--dataset={common.DATASET.value}", f"--model_dir={classifiers.MODEL_DIR.value}",
         f"--data_dir={common.DATA_DIR.value}", f"--compilation_cache={cache}",
         f"--out={out}", "--variance=0", "--num_images=1", "--max_queries=600"]
     start = time.perf_counter()
@@ -105,6 +106,8 @@ def start_up_seconds(cache):
 def main():
   classifier = models.build(f"convnet_{common.DATASET.value}")
   variables = classifier.init(jax.random.key(0))
+  clean = lambda variables: oracles.from_predict(
+      lambda v, x: jax.nn.softmax(classifier.apply(v, x)), variables)
   with oracles.full_precision():
     forward = jax.jit(lambda v, x: jax.nn.softmax(classifier.apply(v, x)))
     rng = np.random.default_rng(0)
@@ -115,7 +118,7 @@ def main():
   objective = objectives.log_margin()
   rows, report = [], []
   for name, attack, per_step, num_samples in endless(objective, images[0].size):
-    threats = sweep.threat_model(classifier.apply, num_samples)
+    threats = sweep.threat_model(clean, num_samples)
     # Trials of one length fill all slots: the rate of the loop, without a tail.
     tasks = [runner.Task({}, images[i], 0, 0, i, {"stddev": np.float32(1e-2)})
              for i in range(1024)]
@@ -143,14 +146,14 @@ def main():
                          "ratio (min-max)"], rows))
   print(f"a step that averages 100 answers takes {report[0]['ratio'] / report[1]['ratio']:.2f} "
         f"times as long as one that does not")
-  useful = useful_share(objective, sweep.threat_model(classifier.apply), variables, images)
+  useful = useful_share(objective, sweep.threat_model(clean), variables, images)
   print(f"useful over executed steps of a sweep of 200 trials: {useful:.2f}")
   result = {"dataset": common.DATASET.value, "device": jax.devices()[0].device_kind,
             "num_devices": jax.device_count(), "machine": platform.processor(),
             "jax": jax.__version__, "best_batch": best, "attacks": report,
             "useful_steps": useful}
   if _START_UP.value:
-    common.load_or_train(common.DATASET.value)  # not part of the start-up
+    classifiers.load_or_train(common.DATASET.value)  # not part of the start-up
     with tempfile.TemporaryDirectory() as cache:
       result["seconds_to_first_trial_cold"] = start_up_seconds(cache)
       result["seconds_to_first_trial_warm"] = start_up_seconds(cache)

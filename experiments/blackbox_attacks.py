@@ -14,5 +14,5 @@ import common
 import sweep
 
 if __name__ == "__main__":
-  attack_flags.define_attack("zoo", "nes")
+  attack_flags.define_attack("zoo", "ql", "bandits", "nes")
   common.run(sweep.main)

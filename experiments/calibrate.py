@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import classifiers
 import common
 import tables
 from orjax import datasets
@@ -32,9 +33,9 @@ def main():
     if not 0 < rate < 0.5:
       raise ValueError(f"--misclassification_rate={rate:g} must be between 0 and 0.5")
   records.make_folder(_OUT.value)
-  test = datasets.load(common.DATASET.value, "test", common.DATA_DIR.value)
-  model = common.load_or_train(common.DATASET.value)
-  predict = jax.jit(lambda v, x: jax.nn.softmax(model.classifier.apply(v, x)))
+  model = classifiers.load(common.DATASET.value)
+  test = common.test_images(model)
+  predict = jax.jit(lambda v, x: jax.nn.softmax(model.apply(v, x)))
   with oracles.full_precision():
     probs = jnp.concatenate([
         predict(model.variables, datasets.to_float(test.images[i:i + 500]))

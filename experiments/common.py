@@ -7,7 +7,6 @@ import os
 import pathlib
 import subprocess
 import sys
-from typing import Any, NamedTuple
 
 from absl import app
 from absl import flags
@@ -17,24 +16,20 @@ from jax.experimental import multihost_utils
 import numpy as np
 
 import plot_figures
-from orjax import checkpoints
 from orjax import datasets
-from orjax import models
-from orjax import oracles
 from orjax import records
-from orjax import training
 from orjax import verification
 
 DATASET = flags.DEFINE_enum("dataset", "digits", datasets.NAMES, "Data set.")
+SPLIT = flags.DEFINE_string(
+    "split", None, "ImageNet: the prepared split to attack (default: validation).")
+NUM_TEST_IMAGES = flags.DEFINE_integer(
+    "num_test_images", None, "ImageNet: the first so many images of the split "
+    "(default: 1000).", lower_bound=1)
 DATA_DIR = flags.DEFINE_string(
     "data_dir", "~/tensorflow_datasets", "Where TFDS keeps its prepared data sets.")
-MODEL_DIR = flags.DEFINE_string(
-    "model_dir", "models", "Where trained classifiers are saved and looked for.")
 SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0,
                             upper_bound=2**32 - 1)
-NUM_EPOCHS = flags.DEFINE_integer(
-    "num_epochs", None, "Training epochs, if the classifier must be trained "
-    "(default: 50, the recipe of the ZOO networks).", lower_bound=1)
 COMPILATION_CACHE = flags.DEFINE_string(
     "compilation_cache", "~/.cache/orjax", "Folder of compiled programs (speed only); "
     "empty to switch it off.")
@@ -54,19 +49,6 @@ _FREE_FLAGS = frozenset((
     "data_dir", "model_dir", "compilation_cache", "num_epochs", "out", "num_pictures",
     "trace", "chunk", "coordinator", "num_processes", "process_id",
     "distributed"))
-_BATCH_SIZE = 128
-# ZOO's train_models.py keeps the first 5,000 images of MNIST and CIFAR10 for validation.
-_NUM_VALIDATION = {"mnist": 5000, "cifar10": 5000, "digits": 0}
-
-
-class Model(NamedTuple):
-  """A trained classifier and what is known of it."""
-
-  classifier: models.Classifier
-  variables: Any
-  name: str
-  accuracy: float
-  fingerprint: str
 
 
 def run(main) -> None:
@@ -122,61 +104,11 @@ def wait_for_all(what: str) -> bool:
   return jax.process_index() == 0
 
 
-def model_folder(dataset: str) -> str:
-  """Where the classifier of a data set lives."""
-  return os.path.join(os.path.expanduser(MODEL_DIR.value), f"convnet_{dataset}")
-
-
-def load_or_train(dataset: str) -> Model:
-  """Finds the data set's classifier under --model_dir, or trains it first."""
-  name = f"convnet_{dataset}"
-  classifier = models.build(name)
-  folder = model_folder(dataset)
-  meta = {"model": name, "dataset": dataset}
-  saved = checkpoints.load(folder)
-  if saved is not None:
-    checkpoints.check_meta(folder, saved.meta, meta)
-  if saved is None or not saved.meta["finished"]:
-    if jax.process_count() > 1:
-      raise ValueError(f"there is no finished {name} in {folder}: train it in one process "
-                       f"with train_classifier.py --dataset={dataset} first")
-    saved = train(dataset)
-  variables = saved.state["variables"] if isinstance(saved.state, dict) else (
-      saved.state.variables)
-  expected = jax.eval_shape(classifier.init, jax.random.key(0))
-  if (jax.tree.map(lambda x: x.shape, variables)
-      != jax.tree.map(lambda x: x.shape, expected)):
-    raise ValueError(f"the checkpoint in {folder} does not fit {name}: pass another "
-                     f"--model_dir")
-  variables = jax.tree.map(jax.numpy.asarray, variables)
-  return Model(classifier, variables, name, saved.meta["test_accuracy"],
-               checkpoints.fingerprint(variables))
-
-
-def train(dataset: str) -> checkpoints.Checkpoint:
-  """Trains the data set's classifier by the recipe of the ZOO networks."""
-  name = f"convnet_{dataset}"
-  classifier = models.build(name)
-  train_split = datasets.load(dataset, "train", DATA_DIR.value)
-  train_split = datasets.Dataset(*(x[_NUM_VALIDATION[dataset]:] for x in train_split))
-  num_epochs = NUM_EPOCHS.value or 50
-  num_steps = num_epochs * (len(train_split.labels) // _BATCH_SIZE)
-  print(f"training {name} for {num_epochs} epochs ({num_steps} steps) into "
-        f"{model_folder(dataset)}", flush=True)
-  return training.fit(
-      training.trainer(classifier, training.zoo_optimizer()), train_split,
-      seed=SEED.value, num_steps=num_steps, batch_size=_BATCH_SIZE,
-      directory=model_folder(dataset), apply=classifier.apply,
-      meta={"model": name, "dataset": dataset,
-            "batch_size": _BATCH_SIZE, "seed": SEED.value},
-      test=datasets.load(dataset, "test", DATA_DIR.value))
-
-
-def asked(model: Model, numbers: dict) -> dict:
+def asked(model, numbers: dict) -> dict:
   """All that records depend on: flags, the attack's `numbers`, the model's parameters."""
   # Flags of the mains only: libraries define flags too, and change them.
   modules = flags.FLAGS.flags_by_module_dict()
-  ours = [flag for name in ("common", "attack_flags", "sweep", sys.argv[0])
+  ours = [flag for name in ("common", "classifiers", "attack_flags", "sweep", sys.argv[0])
           for flag in modules.get(name, ())]
   values = {flag.name: flag.value for flag in ours if flag.name not in _FREE_FLAGS}
   return {**values, **numbers, "model": model.fingerprint}
@@ -194,19 +126,37 @@ def about(**speed) -> dict:
           "xla_flags": os.environ.get("XLA_FLAGS", ""), "command": sys.argv, **speed}
 
 
-def correctly_classified(model: Model, test: datasets.Dataset,
+def test_images(model) -> datasets.Dataset:
+  """The images to choose from, as large as the model wants them."""
+  dataset = DATASET.value
+  if dataset == "imagenet2012":
+    return datasets.load(dataset, SPLIT.value or "validation", DATA_DIR.value,
+                         image_shape=model.image_shape,
+                         num_images=NUM_TEST_IMAGES.value or 1000)
+  for flag in (SPLIT, NUM_TEST_IMAGES):
+    if flag.value is not None:
+      raise ValueError(f"--{flag.name} is for --dataset=imagenet2012: leave it out")
+  test = datasets.load(dataset, "test", DATA_DIR.value)
+  if test.images.shape[1:] != model.image_shape:
+    raise ValueError(f"the model takes images of shape {model.image_shape}, but those of "
+                     f"{dataset} have shape {test.images.shape[1:]}: pass another --dataset")
+  return test
+
+
+def correctly_classified(model, test: datasets.Dataset,
                          num_images: int) -> tuple[np.ndarray, np.ndarray]:
   """Indices of the first images that the undefended model has right, and the images."""
+  if test.labels.max() >= model.num_classes:
+    raise ValueError(f"{DATASET.value} has labels up to {test.labels.max()}, but the model "
+                     f"answers {model.num_classes} classes: pass another --dataset or --model")
   classes = verification.predict_classes(
-      lambda variables, key, x: oracles.from_predict(
-          lambda v, x: jax.nn.softmax(model.classifier.apply(v, x)),
-          variables).query(key, x),
+      lambda variables, key, x: model.clean(variables).query(key, x),
       model.variables, jax.random.key(0), test.images)
   chosen = datasets.correctly_classified(classes, test.labels, num_images)
   return chosen, datasets.to_float(test.images[chosen])
 
 
-def defended_accuracy(directory: str, threats, model: Model, test: datasets.Dataset,
+def defended_accuracy(directory: str, threats, model, test: datasets.Dataset,
                       variances: list[float]) -> None:
   """Writes `accuracy.json`: accuracy of one noisy answer per test image, by variance."""
   path = pathlib.Path(directory) / "accuracy.json"

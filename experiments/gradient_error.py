@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import classifiers
 import common
 import plot_theory
 import tables
@@ -55,7 +56,7 @@ def gradient(variables, apply, name, spacing, key, image, label, stddev):
 
 def boundary(model, key, images, labels):
   """Images on the way to noisy, misclassified ones where the class changes."""
-  predict = jax.jit(lambda x: model.classifier.apply(model.variables, x).argmax(-1) != labels)
+  predict = jax.jit(lambda x: model.apply(model.variables, x).argmax(-1) != labels)
   start = attacks.low_frequency_noise()
   far, outside = images, np.zeros(len(images), bool)
   for number in range(100):
@@ -87,7 +88,7 @@ def measure(model, name, spacing, key, images, labels):
   def norms(variables, key, image, label):
     # The points, and so the forward pass, are those of one gradient for all variances.
     found = jax.vmap(lambda stddev: gradient(
-        variables, model.classifier.apply, name, spacing, key, image, label, stddev))(stddevs)
+        variables, model.apply, name, spacing, key, image, label, stddev))(stddevs)
     return jax.vmap(geometry.l2)(found - found[:1]), geometry.l2(found[0])
 
   found = [norms(model.variables, jax.random.fold_in(key, i), image, label)
@@ -103,8 +104,8 @@ def main():
   records.make_folder(_OUT.value)
   out = pathlib.Path(_OUT.value)
   start_key, noise_key = jax.random.split(jax.random.key(common.SEED.value))
-  test = datasets.load(common.DATASET.value, "test", common.DATA_DIR.value)
-  model = common.load_or_train(common.DATASET.value)
+  model = classifiers.load(common.DATASET.value)
+  test = common.test_images(model)
   chosen, images = common.correctly_classified(model, test, _NUM_IMAGES.value)
   images = jnp.asarray(images)
   labels = jnp.asarray(test.labels[chosen]).astype(jnp.int32)

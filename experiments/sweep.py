@@ -8,9 +8,11 @@ import sys
 
 from absl import flags
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import attack_flags
+import classifiers
 import common
 import plot_figures
 import tables
@@ -56,20 +58,19 @@ def check_flags():
     if not 0 <= variance < math.inf:
       raise ValueError(f"--variance={variance:g} is no variance: pass 0 or more")
   for flag in (VARIANCE, NUM_SAMPLES, attack_flags.SPACING):
-    if len(set(flag.value)) < len(flag.value):
+    if flag.value and len(set(flag.value)) < len(flag.value):
       raise ValueError(f"--{flag.name} names a value twice: pass each once")
 
 
-def threat_model(apply, num_samples=1):
+def threat_model(model_clean, num_samples=1):
   """The classifier, what the server adds, what the attacker does about it."""
 
-  def predict(variables, images):
-    if SERVER_CLIPS.value:
-      images = jax.numpy.clip(images, 0, 1)
-    return jax.nn.softmax(apply(variables, images))
-
   def clean(variables):
-    return oracles.from_predict(predict, variables)
+    oracle = model_clean(variables)
+    if not SERVER_CLIPS.value:
+      return oracle
+    return oracle._replace(
+        query=lambda key, images: oracle.query(key, jnp.clip(images, 0, 1)))
 
   def defended(variables, setting):
     return oracles.with_output_noise(clean(variables), setting["stddev"])
@@ -87,7 +88,7 @@ def make_tasks(model, labels, chosen, images, num_samples, spacing):
     for index, image in zip(chosen.tolist(), images):
       label = int(labels[index])
       wanted = [None] if not attack_flags.TARGETED.value else datasets.targets(
-          common.SEED.value, index, label, model.classifier.num_classes,
+          common.SEED.value, index, label, model.num_classes,
           draw=not ALL_TARGETS.value)
       for target in wanted:
         for run in range(NUM_RUNS.value):
@@ -98,7 +99,7 @@ def make_tasks(model, labels, chosen, images, num_samples, spacing):
               "targeted": attack_flags.TARGETED.value, "num_samples": num_samples,
               "seed": common.SEED.value, "run": run, "index": index, "label": label,
               "target": target,
-              "setting": {"spacing": spacing} if flags.FLAGS.attack == "zoo" else {}}
+              "setting": {} if spacing is None else {"spacing": spacing}}
           # Without noise an attack goes on for longest.
           tasks.append(runner.Task(identity, image, label if target is None else target,
                                    run, index, {"stddev": np.float32(math.sqrt(variance))},
@@ -162,15 +163,16 @@ def main():
   for (num_samples, _), (attack, _) in zip(cells, built):
     attack_flags.check(attack, num_samples)
   records.make_folder(OUT.value)
-  test = datasets.load(common.DATASET.value, "test", common.DATA_DIR.value)
-  model = common.load_or_train(common.DATASET.value)
-  threats = [threat_model(model.classifier.apply, num_samples) for num_samples, _ in cells]
+  model = classifiers.load(common.DATASET.value)
+  test = common.test_images(model)
+  threats = [threat_model(model.clean, num_samples) for num_samples, _ in cells]
   chosen, images = common.correctly_classified(model, test, NUM_IMAGES.value)
   tasks = [make_tasks(model, test.labels, chosen, images, *cell) for cell in cells]
   slots = SLOTS_PER_DEVICE.value or runner.choose_slots(
       built[0][0], threats[0], model.variables, tasks[0])
   request = (common.asked(model, {
-      **attack_flags.resolved(), "slots_per_device": slots}), common.about())
+      **attack_flags.resolved(), "slots_per_device": slots,
+      "rows_per_call": classifiers.rows_per_call(model.image_shape)}), common.about())
   if jax.process_index() == 0:
     records.check_manifest(OUT.value, *request)
     common.defended_accuracy(OUT.value, threats[0], model, test, VARIANCE.value)

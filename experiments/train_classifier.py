@@ -3,13 +3,14 @@
     python experiments/train_classifier.py --dataset=mnist --model_dir=models
 """
 
+import classifiers
 import common
 
 
 def main():
-  saved = common.train(common.DATASET.value)
+  saved = classifiers.train(common.DATASET.value)
   print(f"{saved.meta['model']}: test accuracy {saved.meta['test_accuracy']:.4f} after "
-        f"{saved.meta['num_steps']} steps, in {common.model_folder(common.DATASET.value)}")
+        f"{saved.meta['num_steps']} steps, in {classifiers.model_folder(common.DATASET.value)}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-NAMES = ("digits", "mnist", "cifar10")
+NAMES = ("digits", "mnist", "cifar10", "imagenet2012")
 _DIGITS_TEST = 360  # of 1,797
 
 
@@ -26,13 +26,19 @@ def to_float(images: np.ndarray) -> np.ndarray:
   return images.astype(np.float32) / np.float32(255)
 
 
-def load(name: str, split: str, data_dir: str | None = None) -> Dataset:
+def load(name: str, split: str, data_dir: str | None = None, *,
+         image_shape: tuple[int, int, int] | None = None,
+         num_images: int | None = None) -> Dataset:
   """Loads one split of a data set.
 
   Args:
-    name: `digits` (embedded, no network), `mnist` or `cifar10` (as prepared by TFDS).
-    split: `train` or `test`.
+    name: `digits` (embedded, no network), or `mnist`, `cifar10` or `imagenet2012` (as
+      prepared by TFDS).
+    split: `train` or `test`; of ImageNet any split that was prepared.
     data_dir: TFDS's data directory; None means `~/tensorflow_datasets`.
+    image_shape: ImageNet: (H, W, 3) of the model. Images are cropped to their central
+      square and resized to it (bilinear, with antialiasing), as in QL's code.
+    num_images: ImageNet: the first so many; None means all, which must fit in memory.
 
   Returns:
     A `Dataset`, in a fixed order.
@@ -43,11 +49,16 @@ def load(name: str, split: str, data_dir: str | None = None) -> Dataset:
   """
   if name not in NAMES:
     raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(NAMES)}")
+  root = pathlib.Path(data_dir or "~/tensorflow_datasets").expanduser()
+  if name == "imagenet2012":
+    if image_shape is None or len(image_shape) != 3 or image_shape[2] != 3:
+      raise ValueError(f"ImageNet needs an image_shape of (H, W, 3), not {image_shape}: pass "
+                       f"the model's")
+    return _imagenet(split, root, image_shape[:2], num_images)
   if split not in ("train", "test"):
     raise ValueError(f"unknown split {split!r}: choose train or test")
   if name == "digits":
     return _digits(split)
-  root = pathlib.Path(data_dir or "~/tensorflow_datasets").expanduser()
   cache = root / name / f"orjax-{split}.npz"
   if cache.exists():
     with np.load(cache) as arrays:
@@ -69,24 +80,59 @@ def _digits(split):
 
 
 def _from_tfds(name, split, root):
+  source = _source(name, split, root)
+  examples = source.__getitems__(list(range(len(source))))
+  return Dataset(np.stack([e["image"] for e in examples]),
+                 np.array([e["label"] for e in examples], np.int32))
+
+
+def _source(name, split, root):
+  """TFDS's own random access to a prepared split."""
   how = (f"prepare it once with `python -c \"import tensorflow_datasets as tfds; "
          f"tfds.builder('{name}', data_dir='{root}', file_format='array_record')"
-         f".download_and_prepare()\"` (that step alone needs TensorFlow) or pass the "
+         f".download_and_prepare()\"` (that step alone needs TensorFlow"
+         f"{', and the original archives' if name == 'imagenet2012' else ''}) or pass the "
          f"--data_dir that holds it")
   if not (root / name).is_dir():
     raise FileNotFoundError(f"{name} is not under {root}: {how}")
   import tensorflow_datasets as tfds  # slow import, only needed for the first start
 
-  if not tfds.builder(name, data_dir=str(root)).is_prepared():
+  builder = tfds.builder(name, data_dir=str(root))
+  if not builder.is_prepared():
     raise FileNotFoundError(f"{name} is not under {root}: {how}")
+  if split not in builder.info.splits:
+    raise ValueError(f"{name} under {root} has no split {split!r}: choose one of "
+                     f"{', '.join(builder.info.splits)}")
   try:
-    source = tfds.data_source(name, split=split, data_dir=str(root), download=False)
+    return tfds.data_source(name, split=split, data_dir=str(root), download=False)
   except NotImplementedError as e:
     raise FileNotFoundError(f"{name} under {root} is stored in a format that only "
                             f"TensorFlow reads: {how}") from e
-  examples = source.__getitems__(list(range(len(source))))
-  return Dataset(np.stack([e["image"] for e in examples]),
-                 np.array([e["label"] for e in examples], np.int32))
+
+
+def _imagenet(split, root, size, num_images):
+  source = _source("imagenet2012", split, root)
+  num_images = len(source) if num_images is None else min(num_images, len(source))
+  images = np.empty((num_images, *size, 3), np.uint8)
+  labels = np.empty(num_images, np.int32)
+  for i in range(num_images):  # one at a time: decoded images are large
+    images[i] = centre_crop(source[i]["image"], size)
+    labels[i] = source[i]["label"]
+  return Dataset(images, labels)
+
+
+def centre_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """The central part of an image [H, W, 3] uint8 with the proportions of `size`, resized."""
+  from PIL import Image  # only needed for ImageNet
+
+  height, width = image.shape[:2]
+  scale = min(height / size[0], width / size[1])
+  rows, columns = round(size[0] * scale), round(size[1] * scale)
+  top, left = (height - rows) // 2, (width - columns) // 2
+  part = image[top:top + rows, left:left + columns]
+  if part.shape[:2] == tuple(size):
+    return part
+  return np.asarray(Image.fromarray(part).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def _write_cache(path, dataset):

@@ -64,7 +64,8 @@ def finite_difference(*, num_coordinates: int, spacing: float = 1e-4) -> Estimat
     losses, answers = loss_fn(loss_key, central_points(image, coordinates, spacing))
     value, slopes, _ = central_differences(losses, spacing)
     gradient = jnp.zeros(image.size, image.dtype).at[coordinates].set(slopes)
-    return GradientEstimate(value, gradient.reshape(image.shape), answers[0])
+    return GradientEstimate(value, gradient.reshape(image.shape), answers[0],
+                            losses[1:].mean())
 
   return Estimator(estimate, 2 * num_coordinates + 1)
 
@@ -98,7 +99,7 @@ def nes(*, num_pairs: int = 25, smoothing: float = 1e-3) -> Estimator:
     value, slopes, _ = central_differences(losses, smoothing)
     # Written as a sum, not a dot: its order does not depend on what else is in a batch.
     weighted = slopes.reshape(-1, *[1] * image.ndim) * directions
-    return GradientEstimate(value, weighted.mean(0), answers[0])
+    return GradientEstimate(value, weighted.mean(0), answers[0], losses[1:].mean())
 
   return Estimator(estimate, 2 * num_pairs + 1)
 
@@ -116,7 +117,7 @@ def autodiff() -> Estimator:
       return losses[0], answers[0]
 
     (value, answer), gradient = jax.value_and_grad(at_image, has_aux=True)(image)
-    return GradientEstimate(value, gradient, answer)
+    return GradientEstimate(value, gradient, answer, value)
 
   return Estimator(estimate, 1)
 

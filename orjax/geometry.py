@@ -1,7 +1,9 @@
-"""Distances between images and the two spaces attacks move in."""
+"""Distances between images, the balls and the two spaces attacks move in."""
 
 import jax
 import jax.numpy as jnp
+
+NORMS = ("linf", "l2")
 
 # The official code's guard against arctanh(1): saturated pixels start at +-7.6.
 _TANH_SCALE = 0.999999 + 0.0000005
@@ -25,3 +27,43 @@ def to_tanh_space(image: jax.Array) -> jax.Array:
 def from_tanh_space(w: jax.Array) -> jax.Array:
   """Maps w back to an image inside [0, 1]."""
   return (jnp.tanh(w) + 1) / 2
+
+
+def check_norm(norm: str) -> None:
+  """Raises ValueError unless `norm` is `linf` or `l2`."""
+  if norm not in NORMS:
+    raise ValueError(f"norm must be one of {', '.join(NORMS)}, not {norm!r}")
+
+
+def project(image: jax.Array, center: jax.Array, radius: float, norm: str) -> jax.Array:
+  """The nearest point of the ball around `center`, then of the box [0, 1].
+
+  Args:
+    image: [H, W, C].
+    center: [H, W, C], in the box.
+    radius: of the ball, in units of the [0, 1] range.
+    norm: `linf` or `l2`.
+  """
+  perturbation = image - center
+  if norm == "linf":
+    perturbation = jnp.clip(perturbation, -radius, radius)
+  else:
+    perturbation *= jnp.minimum(1, radius / jnp.maximum(l2(perturbation), 1e-12))
+  return jnp.clip(center + perturbation, 0, 1)
+
+
+def steepest(gradient: jax.Array, norm: str) -> jax.Array:
+  """The direction of unit `norm` along which a linear function rises most.
+
+  Its signs for `linf`, its direction for `l2`; 0 where the gradient is 0.
+  """
+  if norm == "linf":
+    return jnp.sign(gradient)
+  return gradient / jnp.maximum(l2(gradient), 1e-30)
+
+
+def enlarge(tiles: jax.Array, height: int, width: int) -> jax.Array:
+  """Nearest-neighbour enlargement of [h, w, C] to [height, width, C]."""
+  rows, columns = (jnp.arange(size) * few // size
+                   for size, few in zip((height, width), tiles.shape[:2]))
+  return tiles[rows[:, None], columns[None, :]]

@@ -68,6 +68,30 @@ def log_margin(*, targeted: bool = False, non_positive: str = "clamp") -> Object
   return Objective(loss, achieved(targeted))
 
 
+def cross_entropy(*, targeted: bool = False) -> Objective:
+  """The cross-entropy of QL and Bandits, on probabilities.
+
+  -log p of the target, or log p of the true class: both are minimised. The log's argument
+  is clamped as in `log_margin`. A probability in float32 that is within 6e-8 of 1 has a
+  log of 0 and no slope; the references took logits.
+
+  Args:
+    targeted: whether the label is a target.
+
+  Returns:
+    An `Objective`.
+
+  References:
+    Ilyas et al. (2018a), `attacks.py`; Ilyas et al. (2018b), `main.py` of their code.
+  """
+
+  def loss(row, label):
+    log_probability = jnp.log(jnp.maximum(row[label], 0) + LOG_FLOOR)
+    return -log_probability if targeted else log_probability
+
+  return Objective(loss, achieved(targeted))
+
+
 def margin(*, targeted: bool = False, confidence: float = 0.0) -> Objective:
   """The linear hinge max(leader - follower, -confidence), on probabilities or logits.
 

@@ -29,12 +29,13 @@ def full_precision():
   return jax.default_matmul_precision("highest")
 
 
-def _pad_rows(images):
-  missing = -len(images) % _ROW_MULTIPLE
-  return jnp.pad(images, ((0, missing),) + ((0, 0),) * (images.ndim - 1))
+def _pad_rows(rows, multiple):
+  missing = -len(rows) % multiple
+  return jnp.pad(rows, ((0, missing),) + ((0, 0),) * (rows.ndim - 1))
 
 
-def from_predict(predict: Callable, variables: Any = None) -> Oracle:
+def from_predict(predict: Callable, variables: Any = None, *,
+                 rows_per_call: int | None = None) -> Oracle:
   """Asks a classifier, in full float32.
 
   Whatever vmaps stand around a query, the network runs on one flat batch axis: a plain
@@ -45,15 +46,22 @@ def from_predict(predict: Callable, variables: Any = None) -> Oracle:
       `predict(variables, images)` when `variables` is given.
     variables: the model's parameters; pass them here, not in a closure, where they are
       traced.
+    rows_per_call: rows the network sees at a time, of all vmapped queries together, which
+      bounds memory; None means all.
 
   Returns:
     An `Oracle` without randomness, one query a row; differentiable once, in reverse, with
     respect to the images.
+
+  Raises:
+    ValueError: `rows_per_call` is below 1.
   """
+  if rows_per_call is not None and rows_per_call < 1:
+    raise ValueError(f"rows_per_call must be at least 1, not {rows_per_call}")
 
   def call(variables, images):
     with full_precision():
-      padded = _pad_rows(images)
+      padded = _pad_rows(images, min(_ROW_MULTIPLE, rows_per_call or _ROW_MULTIPLE))
       answers = predict(padded) if variables is None else predict(variables, padded)
       return answers[:len(images)]
 
@@ -62,7 +70,8 @@ def from_predict(predict: Callable, variables: Any = None) -> Oracle:
     with full_precision():
       return jax.vjp(lambda images: call(variables, images), images)[1](cotangents)[0]
 
-  flat_call, flat_pull_back = _on_one_axis(call), _on_one_axis(pull_back)
+  flat_call, flat_pull_back = (
+      _on_one_axis(_a_few_at_a_time(function, rows_per_call)) for function in (call, pull_back))
 
   @jax.custom_vjp
   def ask(variables, images):
@@ -76,6 +85,21 @@ def from_predict(predict: Callable, variables: Any = None) -> Oracle:
     return ask(variables, images)
 
   return Oracle(query)
+
+
+def _a_few_at_a_time(function, rows_per_call):
+  """`function(variables, *rows [B, ...])`, called with `rows_per_call` rows at a time."""
+
+  def in_turn(variables, *rows):
+    num_rows = len(rows[0])
+    if rows_per_call is None or num_rows <= rows_per_call:
+      return function(variables, *rows)
+    parts = [_pad_rows(x, rows_per_call).reshape(-1, rows_per_call, *x.shape[1:])
+             for x in rows]
+    answers = jax.lax.map(lambda part: function(variables, *part), parts)
+    return answers.reshape(-1, *answers.shape[2:])[:num_rows]
+
+  return in_turn
 
 
 def _on_one_axis(function):
@@ -167,7 +191,9 @@ def averaged(oracle: Oracle, num_samples: int) -> Oracle:
 
 
 def in_chunks(oracle: Oracle, rows: int) -> Oracle:
-  """Asks at most `rows` rows at a time, to bound memory.
+  """Asks at most `rows` rows of a query at a time, to bound memory.
+
+  Under `vmap` that is `rows` of each: there, `from_predict(rows_per_call=)` bounds it.
 
   Args:
     oracle: what is asked.

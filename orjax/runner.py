@@ -31,6 +31,7 @@ _ROWS_ELSEWHERE = 16384
 # A call of fewer wastes it, however few trials there are.
 _FEW_ROWS_ON_CPU = 64
 _FEW_ROWS_ELSEWHERE = 1024
+_BYTES_OF_IMAGES = 2**28  # of one network call, at most; large images fill a device sooner
 
 
 class Task(NamedTuple):
@@ -149,6 +150,7 @@ def choose_slots(attack: Attack, threat_model: engine.ThreatModel, variables: An
   rows, _ = _rows_and_queries(attack, threat_model, variables, tasks[0])
   few, enough = ((_FEW_ROWS_ON_CPU, _ROWS_ON_CPU) if jax.default_backend() == "cpu"
                  else (_FEW_ROWS_ELSEWHERE, _ROWS_ELSEWHERE))
+  enough = min(enough, _BYTES_OF_IMAGES // tasks[0].image.nbytes)
   wanted = max(len(tasks) // 8, min(few // rows, len(tasks)))
   return max(1, min(enough // rows, wanted))
 

@@ -57,11 +57,14 @@ class GradientEstimate(NamedTuple):
     value: the loss at the image itself [].
     gradient: of the image's shape.
     answer: what the oracle said of the image itself [K].
+    mean: the loss averaged over the points around the image, or the value where there
+      are none [].
   """
 
   value: jax.Array
   gradient: jax.Array
   answer: jax.Array
+  mean: jax.Array
 
 
 class Estimator(NamedTuple):

@@ -1,13 +1,18 @@
 """Attacks: pairs of pure functions that see an oracle and an example, nothing else."""
 
+from orjax.attacks.bandits import bandits
 from orjax.attacks.carlini_wagner import carlini_wagner
 from orjax.attacks.carlini_wagner import descent
+from orjax.attacks.pgd import Plateau
+from orjax.attacks.pgd import pgd
+from orjax.attacks.pgd import ql
 from orjax.attacks.starts import low_frequency_noise
+from orjax.attacks.successes import confirmed
+from orjax.attacks.successes import until_outside
+from orjax.attacks.successes import until_success
 from orjax.attacks.wrappers import binary_search
-from orjax.attacks.wrappers import confirmed
 from orjax.attacks.wrappers import keep_best
 from orjax.attacks.wrappers import patience
-from orjax.attacks.wrappers import until_outside
 from orjax.attacks.zoo import adam
 from orjax.attacks.zoo import adam_newton
 from orjax.attacks.zoo import coordinate_descent
@@ -15,6 +20,6 @@ from orjax.attacks.zoo import newton
 from orjax.attacks.zoo import zoo
 
 __all__ = [
-    "adam", "adam_newton", "binary_search", "carlini_wagner", "confirmed",
+    "Plateau", "adam", "adam_newton", "bandits", "binary_search", "carlini_wagner", "confirmed",
     "coordinate_descent", "descent", "keep_best", "low_frequency_noise", "newton",
-    "patience", "until_outside", "zoo"]
+    "patience", "pgd", "ql", "until_outside", "until_success", "zoo"]

@@ -5,6 +5,7 @@ from typing import Callable
 import jax
 import jax.numpy as jnp
 
+from orjax import geometry
 from orjax.types import Key
 
 # start(key, image [H, W, C]) -> image [H, W, C] in [0, 1]
@@ -25,8 +26,7 @@ def low_frequency_noise(*, scale: float = 1.0, cells: int = 7) -> Start:
 
   def start(key, image):
     height, width, channels = image.shape
-    rows, columns = (jnp.arange(size) * cells // size for size in (height, width))
     tiles = scale * jax.random.normal(key, (cells, cells, channels), image.dtype)
-    return jnp.clip(image + tiles[rows[:, None], columns[None, :]], 0, 1)
+    return jnp.clip(image + geometry.enlarge(tiles, height, width), 0, 1)
 
   return start

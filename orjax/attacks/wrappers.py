@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from orjax import geometry
+from orjax.attacks import successes
 from orjax.types import Attack
 from orjax.types import Objective
 
@@ -140,77 +141,6 @@ def binary_search(make_attack: Callable[[jax.Array], Attack], *, num_steps: int,
   return Attack(init, step)
 
 
-def confirmed(attack: Attack, objective: Objective, *, num_queries: int) -> Attack:
-  """Believes a success only if most of `num_queries` fresh answers agree.
-
-  Otherwise a lucky answer about a harmless image ends the search, at distance 0. Every
-  step asks them, as every step of an attack costs the same.
-
-  Args:
-    attack: what is wrapped; its `adversarial` must be the image it judged.
-    objective: whose `achieved` is the test.
-    num_queries: fresh rows a step.
-
-  Returns:
-    An `Attack` with the state of `attack`.
-
-  Raises:
-    ValueError: `num_queries` is below 1.
-  """
-  if num_queries < 1:
-    raise ValueError(f"num_queries must be at least 1, not {num_queries}")
-
-  def step(key, oracle, example, state):
-    step_key, query_key = jax.random.split(key)
-    state, info = attack.step(step_key, oracle, example, state)
-    image = state.adversarial
-    rows = oracle.query(query_key, jnp.broadcast_to(image[None], (num_queries, *image.shape)))
-    agreed = jax.vmap(objective.achieved, in_axes=(0, None))(rows, example.label)
-    return state, info._replace(
-        success=info.success & (agreed.mean() > 0.5),
-        num_queries=info.num_queries + num_queries * oracle.queries_per_row)
-
-  return Attack(attack.init, step)
-
-
-class UntilOutsideState(NamedTuple):
-  """Whether a start was good, bool [], and the wrapped state."""
-
-  inner: Any
-  outside: jax.Array
-  adversarial: jax.Array
-
-
-def until_outside(attack: Attack) -> Attack:
-  """Starts again, one step each, until the image where the attack starts is a success.
-
-  For an attack that comes back to the image from a random start: from inside the class
-  it would only fall back to the image. Every trial then has a success at once, far away;
-  what it is worth is its distance. Under `binary_search` every repetition succeeds, so c
-  is halved each time.
-
-  Args:
-    attack: what is wrapped; its `init` draws a start.
-
-  Returns:
-    An `Attack`; a step at a bad start is charged like any other.
-  """
-
-  def init(key, example):
-    inner = attack.init(key, example)
-    return UntilOutsideState(inner, jnp.zeros((), bool), inner.adversarial)
-
-  def step(key, oracle, example, state):
-    step_key, init_key = jax.random.split(key)
-    inner, info = attack.step(step_key, oracle, example, state.inner)
-    outside = state.outside | info.success
-    again = attack.init(init_key, example)
-    return UntilOutsideState(_select(outside, inner, again), outside,
-                             inner.adversarial), info
-
-  return Attack(init, step)
-
-
 class KeepBestState(NamedTuple):
   """The closest success so far, if `found`, and its distance."""
 
@@ -272,9 +202,9 @@ def smallest(make_attack: Callable[[jax.Array], Attack], objective: Objective, *
   def with_trade_off(trade_off):
     attack = make_attack(trade_off)
     if confirmations:
-      attack = confirmed(attack, objective, num_queries=confirmations)
+      attack = successes.confirmed(attack, objective, num_queries=confirmations)
     if outside:
-      attack = until_outside(attack)
+      attack = successes.until_outside(attack)
     return patience(attack, max_steps=max_steps, check_every=check_every,
                     average=check_average)
 

@@ -1,0 +1,98 @@
+"""Attacks made of attacks: which successes are believed, and what follows from one."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from orjax.types import Attack
+from orjax.types import Objective
+
+
+def confirmed(attack: Attack, objective: Objective, *, num_queries: int) -> Attack:
+  """Believes a success only if most of `num_queries` fresh answers agree.
+
+  Otherwise a lucky answer about a harmless image ends the search, at distance 0. Every
+  step asks them, as every step of an attack costs the same.
+
+  Args:
+    attack: what is wrapped; its `adversarial` must be the image it judged.
+    objective: whose `achieved` is the test.
+    num_queries: fresh rows a step.
+
+  Returns:
+    An `Attack` with the state of `attack`.
+
+  Raises:
+    ValueError: `num_queries` is below 1.
+  """
+  if num_queries < 1:
+    raise ValueError(f"num_queries must be at least 1, not {num_queries}")
+
+  def step(key, oracle, example, state):
+    step_key, query_key = jax.random.split(key)
+    state, info = attack.step(step_key, oracle, example, state)
+    image = state.adversarial
+    rows = oracle.query(query_key, jnp.broadcast_to(image[None], (num_queries, *image.shape)))
+    agreed = jax.vmap(objective.achieved, in_axes=(0, None))(rows, example.label)
+    return state, info._replace(
+        success=info.success & (agreed.mean() > 0.5),
+        num_queries=info.num_queries + num_queries * oracle.queries_per_row)
+
+  return Attack(attack.init, step)
+
+
+class UntilOutsideState(NamedTuple):
+  """Whether a start was good, bool [], and the wrapped state."""
+
+  inner: Any
+  outside: jax.Array
+  adversarial: jax.Array
+
+
+def until_outside(attack: Attack) -> Attack:
+  """Starts again, one step each, until the image where the attack starts is a success.
+
+  For an attack that comes back to the image from a random start: from inside the class
+  it would only fall back to the image. Every trial then has a success at once, far away;
+  what it is worth is its distance. Under `binary_search` every repetition succeeds, so c
+  is halved each time.
+
+  Args:
+    attack: what is wrapped; its `init` draws a start.
+
+  Returns:
+    An `Attack`; a step at a bad start is charged like any other.
+  """
+
+  def init(key, example):
+    inner = attack.init(key, example)
+    return UntilOutsideState(inner, jnp.zeros((), bool), inner.adversarial)
+
+  def step(key, oracle, example, state):
+    step_key, init_key = jax.random.split(key)
+    inner, info = attack.step(step_key, oracle, example, state.inner)
+    outside = state.outside | info.success
+    again = attack.init(init_key, example)
+    return UntilOutsideState(
+        jax.tree.map(lambda a, b: jnp.where(outside, a, b), inner, again), outside,
+        inner.adversarial), info
+
+  return Attack(init, step)
+
+
+def until_success(attack: Attack) -> Attack:
+  """Finishes at the first success, and hands in the image that was judged then.
+
+  Args:
+    attack: what is wrapped; its `adversarial` must be the image it judged.
+
+  Returns:
+    An `Attack` with the state of `attack`.
+  """
+
+  def step(key, oracle, example, state):
+    state, info = attack.step(key, oracle, example, state)
+    return state, info._replace(finished=info.finished | info.success)
+
+  return Attack(attack.init, step)
