@@ -14,6 +14,7 @@ from orjax import geometry
 from orjax import objectives
 from orjax import oracles
 from orjax import trials
+from orjax.attacks import coarse_to_fine
 from orjax.types import Attack
 from orjax.types import Example
 from orjax.types import Objective
@@ -46,7 +47,7 @@ SIZES = flags.DEFINE_multi_integer(
 RESIZE_AT = flags.DEFINE_multi_integer(
     "resize_at", None, "ZOO: steps at which --sizes after the first begin.", lower_bound=1)
 IMPORTANCE = flags.DEFINE_enum(
-    "importance", None, ("refreshed", "frozen", "uniform"), "ZOO with --sizes: draw coordinates by the "
+    "importance", None, coarse_to_fine.IMPORTANCE, "ZOO with --sizes: draw coordinates by the "
     "size of the modifier, as of every step, of the last resizing (the official code's "
     "behaviour), or not.")
 RESET_ADAM = flags.DEFINE_bool(
@@ -152,6 +153,18 @@ def _objective(name):
   return objectives.cross_entropy(targeted=TARGETED.value)
 
 
+def _coarse(numbers):
+  """ZOO's coarse modifier, if it has one."""
+  if not numbers["sizes"]:
+    for name in ("resize_at", "importance", "reset_adam"):
+      if flags.FLAGS[name].present:
+        raise ValueError(f"--{name} needs --sizes: a modifier as fine as the image does not "
+                         f"grow")
+    return None
+  return attacks.CoarseToFine(tuple(numbers["sizes"]), tuple(numbers["resize_at"]),
+                              numbers["importance"], numbers["reset_adam"])
+
+
 def build(spacing: float | None) -> tuple[Attack, Objective]:
   """The attack that the flags describe, and what it wants.
 
@@ -191,7 +204,7 @@ def build(spacing: float | None) -> tuple[Attack, Objective]:
   if name == "zoo":
     solver = getattr(attacks, numbers["solver"])(learning_rate=rate)
     return attacks.zoo(
-        objective, solver=solver, **shared,
+        objective, solver=solver, coarse=_coarse(numbers), **shared,
         **take("num_coordinates", "spacing", "tanh_space")), objective
   estimator = (estimators.nes(**take("num_pairs", "smoothing")) if name == "nes"
                else estimators.autodiff())

@@ -1,11 +1,6 @@
 """The classifier under attack: one of orjax's, trained first if need be, or the user's own."""
 
-import functools
-import importlib
-import importlib.util
-import inspect
 import os
-import pathlib
 from typing import Any, Callable, NamedTuple
 
 from absl import flags
@@ -13,19 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import common
+import own_models
 from orjax import checkpoints
 from orjax import datasets
 from orjax import models
 from orjax import oracles
 from orjax import training
 from orjax.types import Oracle
-import common
 
-MODEL = flags.DEFINE_string(
-    "model", None, "path/to/file.py:factory or package.module:factory, where factory() "
-    "returns (apply, variables, image_shape, num_classes) and apply(variables, images) maps "
-    "float32 images [B, H, W, C] in [0, 1] to logits [B, K] (default: the data set's small "
-    "network).")
 MODEL_DIR = flags.DEFINE_string(
     "model_dir", "models", "Where trained classifiers are saved and looked for.")
 NUM_EPOCHS = flags.DEFINE_integer(
@@ -47,7 +38,7 @@ class Model(NamedTuple):
 
   Attributes:
     clean: `clean(variables) -> Oracle` of probabilities: the undefended model.
-    apply: `apply(variables, images) -> logits`.
+    apply: `apply(variables, images) -> logits`; None of a model outside JAX.
     variables: its parameters.
     image_shape: (H, W, C).
     num_classes: K.
@@ -56,7 +47,7 @@ class Model(NamedTuple):
   """
 
   clean: Callable[[Any], Oracle]
-  apply: Callable[[Any, jax.Array], jax.Array]
+  apply: Callable[[Any, jax.Array], jax.Array] | None
   variables: Any
   image_shape: tuple[int, int, int]
   num_classes: int
@@ -83,85 +74,47 @@ def rows_per_call(image_shape: tuple[int, ...]) -> int | None:
 
 def shapes(dataset: str) -> tuple[tuple[int, int, int], int]:
   """(image_shape, num_classes) of the model that the flags name, before any training."""
-  if MODEL.value:
-    return _own()[2:]
+  if own_models.MODEL.value and own_models.HOST_MODEL.value:
+    raise ValueError("--model and --host_model name two models: pass one of them")
+  if own_models.HOST_MODEL.value:
+    return own_models.outside_model()[1:]
+  if own_models.MAX_ROWS.value:
+    raise ValueError("--max_rows is for --host_model: leave it out")
+  if own_models.WEIGHTS.value and not own_models.MODEL.value:
+    raise ValueError("--weights needs --model=resnet18, resnet34 or resnet50")
+  if own_models.MODEL.value:
+    return own_models.jax_model()[2:]
   classifier = models.build(_small_network(dataset))
   return classifier.image_shape, classifier.num_classes
 
 
 def load(dataset: str) -> Model:
   """The model that the flags name; the data set's own is trained first if need be."""
-  if MODEL.value:
-    return _of_jax(*_own(), _own_name())
+  shapes(dataset)
+  if own_models.MODEL.value:
+    return _of_jax(*own_models.jax_model(), own_models.name())
+  if own_models.HOST_MODEL.value:
+    fn, image_shape, num_classes = own_models.outside_model()
+    oracle = oracles.from_host(fn, num_classes, rows_per_call=ROWS_PER_CALL.value,
+                               max_rows=own_models.MAX_ROWS.value)
+    return Model(lambda variables: oracle, None, (), image_shape, num_classes,
+                 own_models.name(), "outside JAX")
   return load_or_train(dataset)
 
 
-def _own_name():
-  module, factory = MODEL.value.rsplit(":", 1)
-  return f"{pathlib.Path(module).stem if module.endswith('.py') else module}:{factory}"
-
-
-@functools.cache
-def _own():
-  """What the user's factory returns, checked."""
-  found = from_module(MODEL.value, "model")()
-  if not isinstance(found, tuple) or len(found) != 4:
-    raise ValueError(f"--model={MODEL.value}: the factory must return (apply, variables, "
-                     f"image_shape, num_classes), not {type(found).__name__}")
-  apply, variables, image_shape, num_classes = found
-  if not callable(apply):
-    raise ValueError(f"--model={MODEL.value}: the first of what the factory returns must be "
-                     f"apply(variables, images), not {type(apply).__name__}")
-  image_shape, num_classes = checked_shapes(image_shape, num_classes, "model")
-  try:
-    answer = jax.eval_shape(
-        apply, variables, jax.ShapeDtypeStruct((2, *image_shape), jnp.float32))
-  except Exception as e:  # whatever the user's code raises
-    raise ValueError(f"--model={MODEL.value}: apply fails on images of shape "
-                     f"(2, {', '.join(map(str, image_shape))}): {e}") from e
-  if getattr(answer, "shape", None) != (2, num_classes) or answer.dtype != jnp.float32:
-    raise ValueError(f"--model={MODEL.value}: apply must return float32 logits of shape "
-                     f"(2, {num_classes}) for 2 images, not {answer}")
-  return apply, variables, image_shape, num_classes
-
-
-def checked_shapes(image_shape, num_classes, flag: str):
-  """The shapes a factory returned, as plain numbers."""
-  image_shape = tuple(int(size) for size in image_shape)
-  if len(image_shape) != 3 or min(image_shape) < 1 or int(num_classes) < 2:
-    raise ValueError(f"--{flag}: image_shape must be (H, W, C) and num_classes at least 2, "
-                     f"not {image_shape} and {num_classes}")
-  return image_shape, int(num_classes)
-
-
-def from_module(value: str, flag: str) -> Callable:
-  """The function that `file.py:function` or `package.module:function` names."""
-  module_name, _, function = value.rpartition(":")
-  if not module_name:
-    raise ValueError(f"--{flag}={value} names no function: pass path/to/file.py:factory or "
-                     f"package.module:factory")
-  try:
-    if module_name.endswith(".py"):
-      path = pathlib.Path(module_name).expanduser()
-      if not path.is_file():
-        raise ValueError(f"--{flag}={value}: there is no file {path}")
-      spec = importlib.util.spec_from_file_location(path.stem, path)
-      module = importlib.util.module_from_spec(spec)
-      spec.loader.exec_module(module)
-    else:
-      module = importlib.import_module(module_name)
-  except ImportError as e:
-    raise ValueError(f"--{flag}={value} cannot be imported: {e}") from e
-  found = getattr(module, function, None)
-  if not inspect.isroutine(found):
-    raise ValueError(f"--{flag}={value}: {module_name} has no function {function}")
-  return found
+def load_jax(dataset: str) -> Model:
+  """As `load`, for mains that need the model inside JAX."""
+  model = load(dataset)
+  if model.apply is None:
+    raise ValueError("--host_model is for attacks that only ask: pass a --model in JAX")
+  return model
 
 
 def _small_network(dataset):
   if dataset == "imagenet2012":
     raise ValueError("orjax trains no ImageNet network: pass yours with "
-                     "--model=path/to/file.py:factory")
+                     "--model=path/to/file.py:factory, or torchvision's weights with "
+                     "--model=resnet50 --weights=FILE")
   return f"convnet_{dataset}"
 
 

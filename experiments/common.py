@@ -47,7 +47,7 @@ PROCESS_ID = flags.DEFINE_integer(
 # Flags that no record depends on; every other flag of orjax's is part of the manifest.
 _FREE_FLAGS = frozenset((
     "data_dir", "model_dir", "compilation_cache", "num_epochs", "out", "num_pictures",
-    "trace", "chunk", "coordinator", "num_processes", "process_id",
+    "trace", "chunk", "max_rows", "coordinator", "num_processes", "process_id",
     "distributed"))
 
 
@@ -79,7 +79,8 @@ def _parse(argv):
 
 
 def _set_up():
-  logging.set_verbosity(logging.WARNING)  # orbax tells its whole life at INFO
+  # orbax tells its whole life at INFO, TFDS which decoder it would like at WARNING.
+  logging.set_verbosity(logging.ERROR)
   if COMPILATION_CACHE.value:
     jax.config.update("jax_compilation_cache_dir",
                       str(pathlib.Path(COMPILATION_CACHE.value).expanduser()))
@@ -108,7 +109,7 @@ def asked(model, numbers: dict) -> dict:
   """All that records depend on: flags, the attack's `numbers`, the model's parameters."""
   # Flags of the mains only: libraries define flags too, and change them.
   modules = flags.FLAGS.flags_by_module_dict()
-  ours = [flag for name in ("common", "classifiers", "attack_flags", "sweep", sys.argv[0])
+  ours = [flag for name in ("common", "classifiers", "own_models", "attack_flags", "sweep", sys.argv[0])
           for flag in modules.get(name, ())]
   values = {flag.name: flag.value for flag in ours if flag.name not in _FREE_FLAGS}
   return {**values, **numbers, "model": model.fingerprint}

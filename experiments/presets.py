@@ -17,9 +17,11 @@ _ZOO = {
     # The README's untargeted command; targeted: 20,000 steps.
     "imagenet2012": {"num_coordinates": 128, "tanh_space": True, "trade_off": 10.0,
                      "binary_search_steps": 1, "max_steps": 1500,
-                     "max_queries": 10_000_000, "learning_rate": 0.002},
+                     "max_queries": 10_000_000, "learning_rate": 0.002,
+                     "sizes": [32, 64, 128], "resize_at": [2000, 10_000]},
 }
-_ZOO_OWN = {"learning_rate": 0.01, "check_every": 100, "spacing": 1e-4, "solver": "adam"}
+_ZOO_OWN = {"learning_rate": 0.01, "check_every": 100, "spacing": 1e-4, "solver": "adam",
+            "sizes": [], "resize_at": [], "importance": "refreshed", "reset_adam": True}
 
 _CARLINI_WAGNER = {"learning_rate": 0.01, "trade_off": 1e-3, "binary_search_steps": 9,
                    "max_steps": 10_000, "max_queries": 10_000_000}

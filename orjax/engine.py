@@ -5,6 +5,7 @@ the model's variables replicated and no collective anywhere: every device runs i
 loop. Knows no files, no queue and no clock; `runner` has those.
 """
 
+import time
 from typing import Any, Callable, NamedTuple
 
 import jax
@@ -12,12 +13,16 @@ from jax.sharding import PartitionSpec as P
 import jax.numpy as jnp
 import numpy as np
 
+from orjax import host
 from orjax import trials as trials_lib
 from orjax import verification
 from orjax.types import Attack
 from orjax.types import Example
 from orjax.types import Objective
 from orjax.types import Oracle
+
+
+_SECONDS_ON_HOST = 5.0  # between two looks, where a model outside JAX may be slow
 
 
 class ThreatModel(NamedTuple):
@@ -54,14 +59,17 @@ class Programs(NamedTuple):
 
 
 def make(attack: Attack, objective: Objective, threat_model: ThreatModel,
-         num_draws: int, mesh: jax.sharding.Mesh) -> Programs:
+         num_draws: int, mesh: jax.sharding.Mesh, *, on_host: bool = False) -> Programs:
   """Makes the programs of a run over slots sharded along the one axis of `mesh`.
+
+  With `on_host` the threat model asks models outside JAX; then `mesh` has one device, and
+  what is compiled are the pieces between the questions.
 
   `start(seed, inputs)` starts all slots; `refill(seed, trials, inputs, fresh)` starts the
   `fresh` ones; `advance(seed, variables, trials, max_queries, chunk, max_idle)` moves all
   by at most `chunk` steps and comes back early when more than `max_idle` slots of a
   device are finished, with the number of steps each device did; `verify(seed, variables,
-  trials)` judges all slots.
+  trials, wanted)` judges slots, at least the wanted ones.
   """
 
   def start(seed, inputs):
@@ -82,6 +90,9 @@ def make(attack: Attack, objective: Objective, threat_model: ThreatModel,
     oracle = threat_model.asked(variables, trial.setting)
     return trials_lib.step(attack, oracle, key, trial, max_queries)
 
+  def step_all(seed, variables, max_queries, trials):
+    return jax.vmap(lambda trial: step(seed, variables, max_queries, trial))(trials)
+
   def advance(seed, variables, trials, max_queries, chunk, max_idle):
     def going(carry):
       num_done, trials = carry
@@ -90,13 +101,16 @@ def make(attack: Attack, objective: Objective, threat_model: ThreatModel,
 
     def body(carry):
       num_done, trials = carry
-      moved = jax.vmap(lambda trial: step(seed, variables, max_queries, trial))(trials)
-      return num_done + 1, moved
+      return num_done + 1, step_all(seed, variables, max_queries, trials)
 
     num_done, trials = jax.lax.while_loop(going, body, (jnp.int32(0), trials))
     return trials, num_done[None]
 
-  def verify(seed, variables, trials):
+  def verify(seed, variables, trials, wanted):
+    del wanted
+    return judge(seed, variables, trials)
+
+  def judge(seed, variables, trials):
     def one(trial):
       key = trials_lib.trial_key(jax.random.key(seed), trial.run, trial.index)
       return verification.verify(
@@ -110,12 +124,35 @@ def make(attack: Attack, objective: Objective, threat_model: ThreatModel,
     return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs,
                                  out_specs=P("slots"), check_vma=False))
 
+  if on_host:
+    staged_step, staged_judge = host.staged(step_all), host.staged(judge)
+
+    def advance_on_host(seed, variables, trials, max_queries, chunk, max_idle):
+      deadline = time.monotonic() + _SECONDS_ON_HOST
+      for num_done in range(chunk):
+        finished = np.asarray(trials.finished)
+        if (finished.all() or finished.sum() > max_idle
+            or (num_done and time.monotonic() > deadline)):
+          return trials, np.array([num_done])
+        try:
+          trials = staged_step(seed, variables, max_queries, trials, wanted=~finished)
+        except Exception:
+          if num_done == 0:
+            raise
+          return trials, np.array([num_done])  # keeps what was asked; the next call raises
+      return trials, np.array([chunk])
+
+    return Programs(
+        start, jax.jit(refill), advance_on_host,
+        lambda seed, variables, trials, wanted: staged_judge(
+            seed, variables, trials, wanted=wanted))
+
   slots, everywhere = P("slots"), P()
   return Programs(
       start,
       sharded(refill, everywhere, slots, slots, slots),
       sharded(advance, everywhere, everywhere, slots, everywhere, everywhere, everywhere),
-      sharded(verify, everywhere, everywhere, slots))
+      sharded(verify, everywhere, everywhere, slots, slots))
 
 
 def idle_trials(programs: Programs, seed: np.uint32, inputs: Inputs) -> trials_lib.Trial:

@@ -122,8 +122,12 @@ def autodiff() -> Estimator:
   return Estimator(estimate, 1)
 
 
-def draw_coordinates(key: jax.Array, size: int, num_coordinates: int) -> jax.Array:
-  """Distinct flat indices int32 [num_coordinates], uniform over 0..size - 1.
+def draw_coordinates(key: jax.Array, size: int, num_coordinates: int,
+                     log_weights: jax.Array | None = None) -> jax.Array:
+  """Distinct flat indices int32 [num_coordinates] out of 0..size - 1.
+
+  Uniform, or, with `log_weights` [size], drawn one after the other without replacement
+  with probabilities in proportion to the weights (by their Gumbel-perturbed logs).
 
   Raises:
     ValueError: there are fewer than `num_coordinates` entries.
@@ -131,4 +135,8 @@ def draw_coordinates(key: jax.Array, size: int, num_coordinates: int) -> jax.Arr
   if num_coordinates > size:
     raise ValueError(f"num_coordinates={num_coordinates} is more than the {size} entries "
                      f"of the image: ask for at most that many")
-  return jax.lax.top_k(jax.random.uniform(key, (size,)), num_coordinates)[1]
+  if log_weights is None:
+    scores = jax.random.uniform(key, (size,))
+  else:
+    scores = log_weights + jax.random.gumbel(key, (size,))
+  return jax.lax.top_k(scores, num_coordinates)[1]

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 NORMS = ("linf", "l2")
 
@@ -67,3 +68,17 @@ def enlarge(tiles: jax.Array, height: int, width: int) -> jax.Array:
   rows, columns = (jnp.arange(size) * few // size
                    for size, few in zip((height, width), tiles.shape[:2]))
   return tiles[rows[:, None], columns[None, :]]
+
+
+def bilinear_weights(few: int, many: int) -> np.ndarray:
+  """Enlarges a line of `few` numbers to `many`, as TensorFlow 1 did: float32 [many, few].
+
+  Output i stands at i few / many in the input (no half-pixel centres, which
+  `jax.image.resize` has), and the last input is repeated beyond the end.
+  """
+  position = np.arange(many) * few / many
+  below = np.floor(position).astype(int)
+  above = np.minimum(below + 1, few - 1)
+  share = (position - below)[:, None]
+  weights = (1 - share) * np.eye(few)[below] + share * np.eye(few)[above]
+  return weights.astype(np.float32)

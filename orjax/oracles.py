@@ -12,6 +12,7 @@ import jax
 from jax.custom_batching import custom_vmap
 import jax.numpy as jnp
 
+from orjax import host
 from orjax.types import Oracle
 
 # Rows of a network call are padded to a multiple of this: at ragged shapes the bits of
@@ -85,6 +86,42 @@ def from_predict(predict: Callable, variables: Any = None, *,
     return ask(variables, images)
 
   return Oracle(query)
+
+
+def from_host(fn: Callable, num_classes: int, *, rows_per_call: int | None = None,
+              max_rows: int | None = None, attempts: int = 5,
+              first_wait: float = 1.0) -> Oracle:
+  """Asks any Python callable: a model of another framework, a remote endpoint.
+
+  Works in `orjax.attack_batch` and the runner, with every attack that takes no gradient.
+  All trials' rows of one query go into one call, from outside of compiled code, so that
+  every row is sent once: the callable sees as many as the trials report in `num_queries`,
+  plus what the verdict asks. `averaged` really asks it again. Only a step that asks twice
+  (`confirmed`) and is interrupted between the two repeats its first half.
+
+  Args:
+    fn: from a float32 array [B, H, W, C] to answers [B, K], any B. An `OSError`
+      (a lost connection, a timeout) is retried; any other error ends the run.
+    num_classes: K.
+    rows_per_call: rows a call at most; None for no limit.
+    max_rows: rows sent in the life of this oracle, never exceeded; failed calls count.
+    attempts: calls for the same rows before giving up with a `ConnectionError`.
+    first_wait: seconds before the second attempt, doubled for each further one.
+
+  Returns:
+    An `Oracle`, one query a row.
+
+  Raises:
+    ValueError: a number below 1 (`max_rows`, `first_wait`: below 0).
+  """
+  for name, value, least in (("num_classes", num_classes, 2), ("attempts", attempts, 1),
+                             ("rows_per_call", rows_per_call, 1), ("max_rows", max_rows, 0),
+                             ("first_wait", first_wait, 0)):
+    if value is not None and value < least:
+      raise ValueError(f"{name} must be at least {least}, not {value}")
+  endpoint = host.Endpoint(fn, num_classes, rows_per_call=rows_per_call, max_rows=max_rows,
+                           attempts=attempts, first_wait=first_wait)
+  return Oracle(lambda key, images: host.ask(endpoint, key, images))
 
 
 def _a_few_at_a_time(function, rows_per_call):

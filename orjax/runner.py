@@ -17,56 +17,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from orjax import engine
+from orjax import host
 from orjax import progress
 from orjax import snapshots
+from orjax import tasks as tasks_lib
 from orjax import trials as trials_lib
+from orjax.tasks import Outcome
+from orjax.tasks import Task
+from orjax.tasks import choose_slots
+from orjax.tasks import inputs
 from orjax.types import Attack
-from orjax.types import Example
 from orjax.types import Objective
 
-
-# Rows per network call at which a device is busy: measured on a CPU (BUILD_NOTES.md).
-_ROWS_ON_CPU = 2048
-_ROWS_ELSEWHERE = 16384
-# A call of fewer wastes it, however few trials there are.
-_FEW_ROWS_ON_CPU = 64
-_FEW_ROWS_ELSEWHERE = 1024
-_BYTES_OF_IMAGES = 2**28  # of one network call, at most; large images fill a device sooner
-
-
-class Task(NamedTuple):
-  """One trial to do, on the host.
-
-  Attributes:
-    identity: the record's first fields, for the caller.
-    image: float32 [H, W, C].
-    label: true class, or target.
-    run: repeat number.
-    index: of the image.
-    setting: numbers of the threat model, such as {"stddev": 0.01}.
-    expected_steps: longer trials are started first.
-  """
-
-  identity: Any
-  image: np.ndarray
-  label: int
-  run: int
-  index: int
-  setting: dict[str, np.ndarray]
-  expected_steps: float = 0.0
-
-
-class Outcome(NamedTuple):
-  """A finished trial: the task, what was handed in, what it cost, the verdict."""
-
-  task: Task
-  adversarial: np.ndarray
-  claimed: bool
-  num_steps: int
-  num_queries: int
-  clean_success: bool
-  defended_success_rate: float
-  noise_error_rate: float
+__all__ = [
+    "Outcome", "Plan", "Statistics", "Task", "choose_slots", "inputs", "run"]
 
 
 class Plan(NamedTuple):
@@ -112,20 +76,13 @@ class Statistics:
     return self.warm_queries / self.warm_seconds if self.warm_seconds else 0.0
 
 
-def inputs(task: Task) -> engine.Inputs:
-  """What starts a task's trial."""
-  return engine.Inputs(task.image, np.int32(task.label), np.int32(task.run),
-                       np.int32(task.index),
-                       {k: np.asarray(v, np.float32) for k, v in task.setting.items()})
-
-
-def _rows_and_queries(attack, threat_model, variables, task):
-  """Rows and queries of one step, from shapes alone."""
+def _asks_host(threat_model, variables, task):
+  """Whether anything is asked outside JAX."""
   first = inputs(task)
-  oracle = threat_model.asked(variables, first.setting)
-  example = Example(jnp.asarray(first.image), jnp.asarray(first.label))
-  queries = trials_lib.queries_per_step(attack, oracle, example)
-  return queries // oracle.queries_per_row, queries
+  answered = (threat_model.clean(variables), threat_model.defended(variables, first.setting),
+              threat_model.asked(variables, first.setting))
+  return any(host.asks(oracle.query, jax.random.key(0), first.image[None])
+             for oracle in answered)
 
 
 def _check(tasks, attack, threat_model, variables, max_queries):
@@ -134,25 +91,8 @@ def _check(tasks, attack, threat_model, variables, max_queries):
     if task.image.dtype != np.float32 or task.image.shape != shape:
       raise ValueError(f"images must be float32 {shape}, not {task.image.dtype} "
                        f"{task.image.shape}")
-  _, queries = _rows_and_queries(attack, threat_model, variables, tasks[0])
+  _, queries = tasks_lib.rows_and_queries(attack, threat_model, variables, tasks[0])
   trials_lib.check_budget(queries, max_queries)
-
-
-def choose_slots(attack: Attack, threat_model: engine.ThreatModel, variables: Any,
-                 tasks: list[Task]) -> int:
-  """Slots per device that fill a device, with work for eight rounds on one device.
-
-  Fewer rounds if the calls would otherwise be small.
-
-  Rounding may depend on the number of slots, so this is a function of the whole
-  experiment: pass all its tasks, not what a resumed run has left.
-  """
-  rows, _ = _rows_and_queries(attack, threat_model, variables, tasks[0])
-  few, enough = ((_FEW_ROWS_ON_CPU, _ROWS_ON_CPU) if jax.default_backend() == "cpu"
-                 else (_FEW_ROWS_ELSEWHERE, _ROWS_ELSEWHERE))
-  enough = min(enough, _BYTES_OF_IMAGES // tasks[0].image.nbytes)
-  wanted = max(len(tasks) // 8, min(few // rows, len(tasks)))
-  return max(1, min(enough // rows, wanted))
 
 
 def run(attack: Attack, objective: Objective, threat_model: engine.ThreatModel, variables: Any,
@@ -189,9 +129,11 @@ def run(attack: Attack, objective: Objective, threat_model: engine.ThreatModel, 
     return
   _check(share, attack, threat_model, variables, max_queries)
   devices = plan.devices or tuple(jax.local_devices())
+  on_host = _asks_host(threat_model, variables, share[0])
+  devices = devices[:1] if on_host else devices
   mesh = jax.make_mesh((len(devices),), ("slots",), devices=devices,
                        axis_types=(jax.sharding.AxisType.Auto,))
-  programs = engine.make(attack, objective, threat_model, num_draws, mesh)
+  programs = engine.make(attack, objective, threat_model, num_draws, mesh, on_host=on_host)
   variables = jax.device_put(variables, jax.NamedSharding(mesh, P()))
   statistics = Statistics() if statistics is None else statistics
   label = f"attacking on {len(devices)} x {plan.slots_per_device} slots"
@@ -224,11 +166,15 @@ def _loop(programs, variables, share, seed, max_queries, plan, num_slots, statis
     if fresh.any():
       stacked = jax.tree.map(lambda *x: np.stack(x), *slots)
       trials = programs.refill(seed, trials, stacked, fresh)
+    failure = None
     if any(occupants):
       # Come back to refill as soon as a few slots are idle; at the end there is no hurry.
       max_idle = plan.slots_per_device // 20 if pending else plan.slots_per_device
-      trials, num_done = programs.advance(
-          seed, variables, trials, max_queries, np.int32(plan.chunk), np.int32(max_idle))
+      try:
+        trials, num_done = programs.advance(
+            seed, variables, trials, max_queries, np.int32(plan.chunk), np.int32(max_idle))
+      except Exception as e:  # a model outside JAX: nothing that was asked is lost
+        failure = e
     if delivery:
       for outcome in _outcomes(*delivery):
         num_finished, num_claimed = num_finished + 1, num_claimed + outcome.claimed
@@ -236,6 +182,9 @@ def _loop(programs, variables, share, seed, max_queries, plan, num_slots, statis
         yield outcome
         bar.update(1, _status(statistics, num_claimed, num_finished))
       delivery = None
+    if failure:
+      _save(plan, trials, occupants)
+      raise failure
     if not any(occupants):
       continue
     finished, num_queries = jax.device_get((trials.finished, trials.num_queries))
@@ -252,14 +201,24 @@ def _loop(programs, variables, share, seed, max_queries, plan, num_slots, statis
     bar.update(0, _status(statistics, num_claimed, num_finished))
     done = [(slot, occupants[slot]) for slot in np.flatnonzero(finished & busy)]
     if done:
-      delivery = (done, trials, programs.verify(seed, variables, trials))
+      try:
+        verdicts = programs.verify(seed, variables, trials, finished & busy)
+      except Exception:
+        _save(plan, trials, occupants)
+        raise
+      delivery = done, trials, verdicts
       for slot, _ in done:
         occupants[slot] = None
-    if plan.snapshot and time.monotonic() - last_snapshot > plan.seconds_between_snapshots:
-      snapshots.save(plan.snapshot, trials, occupants)
+    if time.monotonic() - last_snapshot > plan.seconds_between_snapshots:
+      _save(plan, trials, occupants)
       last_snapshot = time.monotonic()
   if plan.snapshot:
     snapshots.remove(plan.snapshot)
+
+
+def _save(plan, trials, occupants):
+  if plan.snapshot:
+    snapshots.save(plan.snapshot, trials, occupants)
 
 
 def _status(statistics, num_claimed, num_finished):

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from orjax import host
 from orjax import oracles
 from orjax.types import Attack
 from orjax.types import Example
@@ -222,6 +224,11 @@ def _attack(keys, attack, oracle, images, labels, max_queries):
     return jax.vmap(lambda key, trial: step(attack, oracle, key, trial, max_queries))(
         keys, batch)
 
-  batch = jax.lax.while_loop(lambda batch: ~batch.finished.all(), body, batch)
+  if host.asks(oracle.query, jax.random.key(0), images[:1]):
+    asked_body = host.staged(body)
+    while not (finished := np.asarray(batch.finished)).all():
+      batch = asked_body(batch, wanted=~finished)
+  else:
+    batch = jax.lax.while_loop(lambda batch: ~batch.finished.all(), body, batch)
   return Result(batch.state.adversarial, batch.claimed, batch.loss, batch.num_steps,
                 batch.num_queries)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from orjax import datasets
+from orjax import host
 from orjax import oracles
 from orjax.types import Example
 from orjax.types import Key
@@ -74,7 +75,7 @@ def predict_classes(query: Callable, variables: Any, key: Key, images: np.ndarra
   Raises:
     FloatingPointError: an answer is not finite.
   """
-  @jax.jit
+  @host.staged
   def classes(variables, key, images):
     with oracles.full_precision():
       rows = query(variables, key, images)

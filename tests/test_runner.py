@@ -109,8 +109,9 @@ def test_a_sweep_compiles_once(linear_images):
 
   _run(make_tasks(*linear_images, stddevs=(0.0, 1e-3, 1e-2, 1e-1)),
        runner.Plan(3, 7, _devices(1)), model=(predict, linear_variables()))
-  # At most: shapes of a step, advance, verify, each possibly traced by custom_vmap twice.
-  assert len(calls) <= 8
+  # At most: who asks outside JAX, shapes of a step, advance, verify, each possibly traced by
+  # custom_vmap twice; the four variances share them.
+  assert len(calls) <= 11
 
 
 def test_few_steps_are_wasted(linear_images):

@@ -3,9 +3,15 @@
 from orjax.attacks.bandits import bandits
 from orjax.attacks.carlini_wagner import carlini_wagner
 from orjax.attacks.carlini_wagner import descent
+from orjax.attacks.coarse_to_fine import CoarseToFine
+from orjax.attacks.coarse_to_fine import coarse_to_fine_descent
+from orjax.attacks.coordinate_descent import coordinate_descent
 from orjax.attacks.pgd import Plateau
 from orjax.attacks.pgd import pgd
 from orjax.attacks.pgd import ql
+from orjax.attacks.solvers import adam
+from orjax.attacks.solvers import adam_newton
+from orjax.attacks.solvers import newton
 from orjax.attacks.starts import low_frequency_noise
 from orjax.attacks.successes import confirmed
 from orjax.attacks.successes import until_outside
@@ -13,13 +19,10 @@ from orjax.attacks.successes import until_success
 from orjax.attacks.wrappers import binary_search
 from orjax.attacks.wrappers import keep_best
 from orjax.attacks.wrappers import patience
-from orjax.attacks.zoo import adam
-from orjax.attacks.zoo import adam_newton
-from orjax.attacks.zoo import coordinate_descent
-from orjax.attacks.zoo import newton
 from orjax.attacks.zoo import zoo
 
 __all__ = [
-    "Plateau", "adam", "adam_newton", "bandits", "binary_search", "carlini_wagner", "confirmed",
-    "coordinate_descent", "descent", "keep_best", "low_frequency_noise", "newton",
-    "patience", "pgd", "ql", "until_outside", "until_success", "zoo"]
+    "CoarseToFine", "Plateau", "adam", "adam_newton", "bandits", "binary_search",
+    "carlini_wagner", "coarse_to_fine_descent", "confirmed", "coordinate_descent", "descent",
+    "keep_best", "low_frequency_noise", "newton", "patience", "pgd", "ql", "until_outside",
+    "until_success", "zoo"]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from orjax.models import convnet
+from orjax.models import resnet
 
 
 class Classifier(NamedTuple):
@@ -32,6 +33,9 @@ _MODULES = {
     "convnet_digits": (convnet.digits, (8, 8, 1)),
     "convnet_mnist": (convnet.mnist, (28, 28, 1)),
     "convnet_cifar10": (convnet.cifar10, (32, 32, 3)),
+    "resnet18": (resnet.resnet18, (224, 224, 3)),
+    "resnet34": (resnet.resnet34, (224, 224, 3)),
+    "resnet50": (resnet.resnet50, (224, 224, 3)),
 }
 
 

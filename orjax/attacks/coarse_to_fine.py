@@ -1,0 +1,194 @@
+"""ZOO for large images: the modifier begins coarse and grows finer.
+
+The modifier of every size lives in the upper left corner of one array of the largest, so
+that shapes never change; what depends on the size is looked up by the stage.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from orjax import estimators
+from orjax import geometry
+from orjax.attacks import solvers
+from orjax.attacks.coordinate_descent import measure
+from orjax.types import Attack
+from orjax.types import Objective
+from orjax.types import StepInfo
+
+IMPORTANCE = ("refreshed", "frozen", "uniform")
+_GRID = 8  # blocks along each side of the map of importance
+
+
+class CoarseToFine(NamedTuple):
+  """How the modifier grows; the defaults are those of ZOO's code for ImageNet.
+
+  Attributes:
+    sizes: sides of the square modifier, rising.
+    resize_at: the steps before which sizes[1:] begin.
+    importance: coordinates are drawn uniformly until the first resizing; from then on in
+      proportion to the largest entry of the modifier in each of 8x8 blocks: as of every
+      step ("refreshed"); as of the last resizing ("frozen": what the official code does, as
+      its refresh is never reached); or uniformly all the time.
+    reset_adam: start the solver's state anew after the first success too, not only when
+      the modifier is resized.
+  """
+
+  sizes: tuple[int, ...] = (32, 64, 128)
+  resize_at: tuple[int, ...] = (2000, 10_000)
+  importance: str = "refreshed"
+  reset_adam: bool = True
+
+
+class CoarseToFineState(NamedTuple):
+  """The modifier [S, S, C] in its corner, importance [8, 8, C], the solver's state.
+
+  Further the steps taken, whether any succeeded, and the image judged last.
+  """
+
+  modifier: jax.Array
+  importance: jax.Array
+  solver: Any
+  num_steps: jax.Array
+  succeeded: jax.Array
+  adversarial: jax.Array
+
+
+def _check(coarse):
+  if coarse.importance not in IMPORTANCE:
+    raise ValueError(f"importance must be one of {', '.join(IMPORTANCE)}, not "
+                     f"{coarse.importance!r}")
+  rising = lambda numbers: all(a < b for a, b in zip(numbers, numbers[1:]))
+  if not (coarse.sizes and rising(coarse.sizes) and rising(coarse.resize_at)
+          and len(coarse.resize_at) == len(coarse.sizes) - 1):
+    raise ValueError(f"sizes must rise, with one rising resize_at for each after the first, "
+                     f"not {coarse.sizes} with {coarse.resize_at}")
+
+
+def _corner(weights, rows, columns):
+  """A matrix in the upper left corner of one of zeros."""
+  return np.pad(weights, ((0, rows - weights.shape[0]), (0, columns - weights.shape[1])))
+
+
+def coarse_to_fine_descent(objective: Objective, solver: solvers.Solver,
+                           coarse: CoarseToFine, *, trade_off: jax.Array,
+                           num_coordinates: int = 128, spacing: float = 1e-4) -> Attack:
+  """One iteration of ZOO on a coarse modifier a step: 2 num_coordinates + 1 rows.
+
+  As `coordinate_descent` in tanh space, with the modifier enlarged bilinearly to the
+  image's size before it is added.
+
+  Args:
+    objective: what the attacker wants.
+    solver: how coordinates move.
+    coarse: the modifier's sizes and when they change.
+    trade_off: c; may be traced.
+    num_coordinates: coordinates a step.
+    spacing: h, in the modifier's units.
+
+  Returns:
+    An `Attack` that never finishes; `adversarial` is the image judged by the step, from
+    before its update.
+
+  Raises:
+    ValueError: sizes, steps or importance that make no sense, or too few coordinates.
+
+  References:
+    Chen et al. (2017), sections 3.3 to 3.5, and `l2_attack_black.py` of their code.
+  """
+  _check(coarse)
+  side = coarse.sizes[-1]
+  sizes = jnp.asarray(coarse.sizes)
+  resize_at = jnp.asarray(coarse.resize_at, jnp.int32)
+  growths = jnp.asarray(np.stack(
+      [_corner(geometry.bilinear_weights(a, b), side, side)
+       for a, b in zip(coarse.sizes, (*coarse.sizes[1:], side))]))
+
+  def enlargements(height, width):
+    return [jnp.asarray(np.stack(
+        [_corner(geometry.bilinear_weights(size, pixels), pixels, side)
+         for size in coarse.sizes])) for pixels in (height, width)]
+
+  def blocks(size):
+    """The block of each line of the array, and whether the line is in use."""
+    lines = jnp.arange(side)
+    return jnp.minimum(lines * _GRID // size, _GRID - 1), lines < size
+
+  def importance_of(modifier, size):
+    block, used = blocks(size)
+    entries = jnp.where((used[:, None] & used[None, :])[..., None], jnp.abs(modifier), 0)
+    grid = jnp.zeros((_GRID, _GRID, modifier.shape[2]), modifier.dtype)
+    return grid.at[block[:, None], block[None, :]].max(entries)
+
+  def init(key, example):
+    del key
+    channels = example.image.shape[2]
+    if num_coordinates > coarse.sizes[0]**2 * channels:
+      raise ValueError(f"num_coordinates={num_coordinates} is more than the "
+                       f"{coarse.sizes[0]**2 * channels} entries of the first modifier: ask "
+                       f"for at most that many")
+    modifier = jnp.zeros((side, side, channels), example.image.dtype)
+    image = geometry.from_tanh_space(geometry.to_tanh_space(example.image))
+    return CoarseToFineState(
+        modifier, jnp.ones((_GRID, _GRID, channels), modifier.dtype),
+        solver.init(modifier.size), jnp.zeros((), jnp.int32), jnp.zeros((), bool), image)
+
+  def grown(state):
+    """Resizes the modifier if it is time, and brings the importance up to date."""
+    stage = (state.num_steps >= resize_at).sum()
+    before = (state.num_steps - 1 >= resize_at).sum()
+    resizing = stage > before
+    larger = jnp.einsum("st,tuc,vu->svc", growths[before], state.modifier, growths[before])
+    fresh = solver.init(state.modifier.size)
+    select = lambda new, old: jnp.where(resizing, new, old)
+    refreshing = resizing if coarse.importance == "frozen" else stage > 0
+    if coarse.importance == "uniform":
+      refreshing = jnp.zeros_like(resizing)
+    importance = jnp.where(
+        refreshing, importance_of(state.modifier, sizes[before]), state.importance)
+    return stage, state._replace(
+        modifier=select(larger, state.modifier), importance=importance,
+        solver=jax.tree.map(select, fresh, state.solver))
+
+  def log_weights(importance, size):
+    block, used = blocks(size)
+    weights = jnp.log(importance[block[:, None], block[None, :]] + 1e-30)
+    return jnp.where((used[:, None] & used[None, :])[..., None], weights, -jnp.inf)
+
+  def step(key, oracle, example, state):
+    coordinate_key, query_key = jax.random.split(key)
+    image = example.image
+    height, width, channels = image.shape
+    stage, state = grown(state)
+    tall, wide = (weights[stage] for weights in enlargements(height, width))
+    coordinates = estimators.draw_coordinates(
+        coordinate_key, state.modifier.size, num_coordinates,
+        log_weights(state.importance, sizes[stage]).reshape(-1))
+    # A coordinate's bump in the image: an outer product, in one channel.
+    row, column = coordinates // (side * channels), coordinates // channels % side
+    bumps = tall.T[row][:, :, None] * wide.T[column][:, None, :]
+    hit = coordinates[:, None] % channels == jnp.arange(channels)[None]
+    offsets = spacing * bumps[..., None] * hit[:, None, None].astype(image.dtype)
+    origin = geometry.to_tanh_space(image)
+    here = origin + jnp.einsum("hs,stc,wt->hwc", tall, state.modifier, wide)
+    points = geometry.from_tanh_space(
+        jnp.concatenate([here[None], here[None] + offsets, here[None] - offsets]))
+    losses, rows = measure(objective, trade_off, oracle, query_key, points,
+                           geometry.from_tanh_space(origin), example.label)
+    loss, slopes, curvatures = estimators.central_differences(losses, spacing)
+    moves, solver_state = solver.update(state.solver, coordinates, slopes, curvatures)
+    modifier = state.modifier.reshape(-1).at[coordinates].add(moves)
+    achieved = objective.achieved(rows[0], example.label)
+    if coarse.reset_adam:
+      first = achieved & ~state.succeeded
+      solver_state = jax.tree.map(lambda new, old: jnp.where(first, new, old),
+                                  solver.init(modifier.size), solver_state)
+    info = StepInfo(loss, achieved, jnp.zeros((), bool),
+                    jnp.int32(len(points) * oracle.queries_per_row))
+    return CoarseToFineState(
+        modifier.reshape(state.modifier.shape), state.importance, solver_state,
+        state.num_steps + 1, state.succeeded | achieved, points[0]), info
+
+  return Attack(init, step)
