@@ -16,6 +16,7 @@ import numpy as np
 
 _STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
 _EPSILON = 1e-3  # of the batch normalisation
+_BATCH = 16
 
 
 def mobilenet_075_224():
@@ -26,6 +27,27 @@ def mobilenet_075_224():
                      "to the weights of MobileNet v1, width 0.75, 224x224")
   with np.load(path) as arrays:
     return apply, fold(dict(arrays)), (224, 224, 3), 1000
+
+
+def outside():
+  """What --host_model wants, (fn, image_shape, num_classes): the same network, from NumPy.
+
+  As a remote model would be asked: a batch of any size in, probabilities out.
+  """
+  apply_, variables, image_shape, num_classes = mobilenet_075_224()
+
+  @jax.jit
+  def answer(images):
+    with jax.default_matmul_precision("highest"):
+      return jax.nn.softmax(apply_(variables, images))
+
+  def fn(images):
+    padded = np.concatenate([images, np.zeros((-len(images) % _BATCH, *image_shape),
+                                              np.float32)])
+    answers = [answer(padded[i:i + _BATCH]) for i in range(0, len(padded), _BATCH)]
+    return np.concatenate(answers)[:len(images)]
+
+  return fn, image_shape, num_classes
 
 
 def fold(raw: dict) -> dict:

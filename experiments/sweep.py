@@ -163,7 +163,8 @@ def main():
   for (num_samples, _), (attack, _) in zip(cells, built):
     attack_flags.check(attack, num_samples)
   records.make_folder(OUT.value)
-  model = classifiers.load(common.DATASET.value)
+  model = (classifiers.load_jax if flags.FLAGS.attack == "carlini_wagner"
+           else classifiers.load)(common.DATASET.value)
   test = common.test_images(model)
   threats = [threat_model(model.clean, num_samples) for num_samples, _ in cells]
   chosen, images = common.correctly_classified(model, test, NUM_IMAGES.value)

@@ -11,6 +11,11 @@ def rate(summary: dict, name: str) -> str:
   return text if error is None else f"{text} ±{error:.3f}"
 
 
+def distance(summary: dict) -> str:
+  """The mean and the largest l2 of clean successes."""
+  return "-" if summary["l2"] is None else f"{summary['l2']:.2f} ({summary['max_l2']:.2f})"
+
+
 def markdown(header: list[str], rows: list[list[str]]) -> str:
   """Aligned Markdown."""
   widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
@@ -43,6 +48,6 @@ def attacks(directory: str) -> str:
         f"{known['accuracy']:.4f}", rate(summary, "claimed"),
         rate(summary, "clean_success"), rate(summary, "defended_success_rate"),
         rate(summary, "noise_error_rate"),
-        "-" if summary["l2"] is None else f"{summary['l2']:.2f} ({summary['max_l2']:.2f})",
+        distance(summary),
         f"{summary['median_steps']:.0f}", f"{summary['median_queries']:.0f}"])
   return markdown(header, rows)

@@ -137,7 +137,7 @@ def test_two_processes_give_the_same_bytes(undisturbed, attack, tmp_path):
 @pytest.mark.parametrize("flags, message", [
     (["--variance=-1"], "--variance=-1 is no variance: pass 0 or more"),
     (["--variance=nan"], "--variance=nan is no variance"),
-    (["--dataset=svhn"], "value should be one of <digits|mnist|cifar10>"),
+    (["--dataset=svhn"], "value should be one of <digits|mnist|cifar10|imagenet2012>"),
     (["--dataset=mnist", "--data_dir=/nonexistent"], "mnist is not under /nonexistent"),
     (["--num_images=361"], "num_images=361 is more than the"),
     (["--num_images=0"], "num_images"),
@@ -160,6 +160,15 @@ def test_two_processes_give_the_same_bytes(undisturbed, attack, tmp_path):
     (["--confidence=1"], "--confidence needs --objective=margin"),
     (["--attack=nes", "--smoothing=0"], "--smoothing=0 must be above 0 and finite"),
     (["surplus"], "unexpected argument 'surplus'"),
+    (["--attack=bandits", "--num_pairs=3"], "--num_pairs is not for --attack=bandits"),
+    (["--attack=ql", "--radius=0"], "--radius=0 must be above 0 and finite"),
+    (["--importance=frozen"], "--importance needs --sizes"),
+    (["--model=none.py:factory"], "there is no file none.py"),
+    (["--dataset=imagenet2012"], "orjax trains no ImageNet network: pass yours with --model"),
+    (["--model=resnet18"], "--model=resnet18 needs --weights"),
+    (["--model=json:dumps", "--host_model=json:dumps"], "name two models"),
+    (["--max_rows=5"], "--max_rows is for --host_model"),
+    (["--split=train"], "--split is for --dataset=imagenet2012"),
 ], ids=lambda value: value[0] if isinstance(value, list) else "")
 def test_bad_input_is_one_sentence(attack, tmp_path, flags, message):
   code, output = attack(tmp_path, *flags, check=False)
@@ -262,6 +271,83 @@ def test_theory_figures(tmp_path):
   assert {path.name for path in tmp_path.glob("*.png")} == {
       "figure1b.png", "misclassification.png", "slope_errors.png", "training_loss.png"}
   assert "| 0.5 " in (tmp_path / "table.md").read_text()
+
+
+_OWN = """
+import numpy as np
+
+
+def _weights():
+  # The class means of the digits: a linear classifier that is right most of the time.
+  from orjax import datasets
+  train = datasets.load("digits", "train")
+  images = datasets.to_float(train.images).reshape(-1, 64)
+  means = np.stack([images[train.labels == k].mean(0) for k in range(10)])
+  return 10 * means.T, -5 * (means**2).sum(-1)
+
+
+def inside():
+  weights, bias = _weights()
+  apply = lambda v, x: x.reshape(len(x), -1) @ v["weights"] + v["bias"][None]
+  return apply, {"weights": weights, "bias": bias}, (8, 8, 1), 10
+
+
+def outside():
+  weights, bias = _weights()
+
+  def fn(images):
+    with open(__file__ + ".rows", "a") as file:
+      file.write(f"{len(images)}\\n")
+    logits = images.reshape(len(images), -1) @ weights + bias
+    exponents = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponents / exponents.sum(-1, keepdims=True)
+
+  return fn, (8, 8, 1), 10
+
+
+def wrong():
+  return inside()[:3]
+
+
+def misfit():
+  apply, variables, _, _ = inside()
+  return apply, variables, (28, 28, 1), 10
+"""
+
+
+def test_the_users_own_model_in_jax_and_outside(attack, tmp_path):
+  """The same records up to rounding, the same queries exactly, every row asked once."""
+  own = tmp_path / "own.py"
+  own.write_text(_OWN)
+  flags = ("--attack=ql", "--num_images=5", "--variance=0", "--variance=1e-3",
+           "--max_queries=1000", "--slots_per_device=4")
+  outputs = [attack(tmp_path / name, f"--{flag}={own}:{name}", *flags, small=[])
+             for flag, name in (("model", "inside"), ("host_model", "outside"))]
+  found = [[json.loads(line) for line in _ledger(tmp_path / name)]
+           for name in ("inside", "outside")]
+  assert len(found[0]) == len(found[1]) == 10 and "clean success" in outputs[1]
+  for name in ("num_queries", "num_steps", "claimed", "clean_success", "index", "target"):
+    assert [r[name] for r in found[0]] == [r[name] for r in found[1]], name
+  for one, other in zip(*found):
+    assert one["l2"] == pytest.approx(other["l2"], abs=1e-3)
+  assert found[0][0]["model"] == "own:inside" and found[1][0]["model"] == "own:outside"
+  asked = sum(map(int, (tmp_path / "own.py.rows").read_text().split()))
+  # Besides the attacks: the choice of images, two accuracies, a verdict of 2 x 101 rows.
+  assert asked == sum(r["num_queries"] for r in found[1]) + 3 * 360 + 10 * 202
+  attack(tmp_path / "outside", f"--host_model={own}:outside", *flags, small=[])
+  again = sum(map(int, (tmp_path / "own.py.rows").read_text().split()))
+  assert again == asked + 360, "a finished run asks only which images it is about"
+  for name, message in (("wrong", "must return (apply, variables, image_shape, num_classes)"),
+                        ("none", "has no function none"),
+                        ("misfit", "apply fails on images of shape (2, 28, 28, 1)")):
+    code, output = attack(tmp_path / name, f"--model={own}:{name}", check=False)
+    assert code == 1 and message in output and output.startswith("error: ")
+  code, output = attack(tmp_path / "limited", f"--host_model={own}:outside", "--max_rows=900",
+                        *flags, check=False, small=[])
+  assert code == 1 and "max_rows=900 does not allow" in output
+  code, output = attack(tmp_path / "gradients", f"--host_model={own}:outside", check=False,
+                        main="whitebox_attacks")
+  assert code == 1 and "--host_model is for attacks that only ask" in output
 
 
 def test_figures_of_committed_results(tmp_path):
