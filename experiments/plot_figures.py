@@ -55,16 +55,15 @@ def figure2(directories: list[str], path: pathlib.Path) -> None:
       variances = [variance for variance, in groups]
       x, labels = _positions(variances)
       summaries = [records.summarise(group) for group in groups.values()]
-      name = attack.upper()
+      name = f"{attack.upper()} (n = {summaries[0]['num_trials']})"
       plot_sweeps.curve(ax, x, summaries, "clean_success", color=f"C{number}", marker="o",
              label=f"{name}: fools the clean model")
       plot_sweeps.curve(ax, x, summaries, "claimed", color="0.6", marker=".", linestyle=":",
-             label=f"{name}: claimed")
+             label="" if number else "claimed, by each")
       ax.plot(x, [accuracies[f"{v:g}"]["accuracy"] for v in variances], color=f"C{number}",
-              linestyle="--", label="defended accuracy")
+              linestyle="--", label="" if number else "defended accuracy")
     ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel="noise variance",
-           title=f"{dataset}, {'targeted' if targeted else 'untargeted'} "
-                 f"({summaries[0]['num_trials']} trials a point)")
+           title=f"{dataset}, {'targeted' if targeted else 'untargeted'}")
     ax.set_xticks(x, labels)
     ax.minorticks_off()
     ax.tick_params(axis="x", labelsize=8)

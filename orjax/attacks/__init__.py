@@ -9,6 +9,7 @@ from orjax.attacks.coordinate_descent import coordinate_descent
 from orjax.attacks.pgd import Plateau
 from orjax.attacks.pgd import pgd
 from orjax.attacks.pgd import ql
+from orjax.attacks.solvers import Solver
 from orjax.attacks.solvers import adam
 from orjax.attacks.solvers import adam_newton
 from orjax.attacks.solvers import newton
@@ -22,7 +23,7 @@ from orjax.attacks.wrappers import patience
 from orjax.attacks.zoo import zoo
 
 __all__ = [
-    "CoarseToFine", "Plateau", "adam", "adam_newton", "bandits", "binary_search",
+    "CoarseToFine", "Plateau", "Solver", "adam", "adam_newton", "bandits", "binary_search",
     "carlini_wagner", "coarse_to_fine_descent", "confirmed", "coordinate_descent", "descent",
     "keep_best", "low_frequency_noise", "newton", "patience", "pgd", "ql", "until_outside",
     "until_success", "zoo"]
