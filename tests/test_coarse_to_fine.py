@@ -213,7 +213,7 @@ def test_importance_is_the_largest_entry_of_each_block(importance):
 def test_adam_starts_anew_after_the_first_success():
   for reset in (True, False):
     coarse = attacks.CoarseToFine((8,), (), reset_adam=reset)
-    _, _, states = _steps(coarse, 12, num_coordinates=190, move=-0.03, brightness=True)
+    _, _, states = _steps(coarse, 12, num_coordinates=190, move=-0.008, brightness=True)
     first = next(i for i, s in enumerate(states) if s.succeeded)
     counts = [int(s.solver.num_updates) for s in states[first - 2:first + 2]]
     assert np.subtract(counts, counts[0] - 1)[:2].tolist() == [1, 2]
