@@ -47,7 +47,7 @@ PROCESS_ID = flags.DEFINE_integer(
 # Flags that no record depends on; every other flag of orjax's is part of the manifest.
 _FREE_FLAGS = frozenset((
     "data_dir", "model_dir", "compilation_cache", "num_epochs", "out", "num_pictures",
-    "trace", "chunk", "max_rows", "coordinator", "num_processes", "process_id",
+    "trace", "chunk", "max_rows", "weights", "coordinator", "num_processes", "process_id",
     "distributed"))
 
 
