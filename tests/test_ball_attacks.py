@@ -200,7 +200,12 @@ def test_exponentiated_gradient_is_the_printed_update():
   found = module.exponentiated_gradient(jnp.asarray(prior), jnp.asarray(gradient), 0.7)
   np.testing.assert_allclose(found, 2 * up / (up + down) - 1, atol=1e-5)
   huge = module.exponentiated_gradient(jnp.asarray(prior), 1e4 * jnp.asarray(gradient), 100.0)
-  assert np.isfinite(huge).all()
+  assert np.isfinite(huge).all() and np.abs(huge).max() < 1
+  back = huge
+  for _ in range(2):  # and it is not stuck there
+    back = module.exponentiated_gradient(back, -jnp.asarray(gradient) * 1e4, 100.0)
+    assert (np.sign(back) == -np.sign(huge)).all()
+    huge = back
 
 
 @pytest.mark.parametrize("norm", geometry.NORMS)
@@ -230,6 +235,9 @@ def test_a_tiled_prior_moves_tiles(linear_images):
   state = attack.init(jax.random.key(0), example)
   state, info = attack.step(jax.random.key(1), _clean(), example, state)
   moved = np.asarray(state.image - image)[..., 0]
+  with pytest.raises(ValueError, match="prior_size=5 is more than the 4 pixels"):
+    attacks.bandits(objectives.cross_entropy(), prior_size=5).init(
+        jax.random.key(0), example)
   assert int(info.num_queries) == 3 and np.abs(moved).min() > 0
   for i in (0, 2):
     for j in (0, 2):

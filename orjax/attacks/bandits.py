@@ -12,6 +12,9 @@ from orjax.types import Objective
 from orjax.types import StepInfo
 
 
+_MAX_ODDS = 13.8  # log odds of 1 - 1e-6
+
+
 class BanditsState(NamedTuple):
   """Where it is [H, W, C], the prior [P, P, C], the image judged last."""
 
@@ -21,10 +24,13 @@ class BanditsState(NamedTuple):
 
 
 def exponentiated_gradient(prior: jax.Array, gradient: jax.Array, rate: float) -> jax.Array:
-  """Moves a prior in [-1, 1] by multiplicative weights on (prior + 1) / 2."""
-  # p e^g / (p e^g + 1 - p) as a logistic function, which does not overflow.
+  """Moves a prior in (-1, 1) by multiplicative weights on (prior + 1) / 2.
+
+  Written with log odds, which do not overflow, and kept 2e-6 away from -1 and 1: in the
+  official code an entry that rounds to either never moves again, and noise drives it there.
+  """
   odds = jnp.log1p(prior) - jnp.log1p(-prior) + 2 * rate * gradient
-  return jnp.tanh(odds / 2)
+  return jnp.tanh(jnp.clip(odds, -_MAX_ODDS, _MAX_ODDS) / 2)
 
 
 def _bandit_step(objective, *, radius, norm, step_size, prior_learning_rate, exploration,
@@ -35,6 +41,9 @@ def _bandit_step(objective, *, radius, norm, step_size, prior_learning_rate, exp
     image = example.image
     height, width, channels = image.shape
     shape = (height, width) if prior_size is None else (prior_size, prior_size)
+    if prior_size is not None and prior_size > min(height, width):
+      raise ValueError(f"prior_size={prior_size} is more than the {min(height, width)} pixels "
+                       f"along a side of the image: ask for at most that many tiles")
     return BanditsState(image, jnp.zeros((*shape, channels), image.dtype), image)
 
   def step(key, oracle, example, state):
@@ -91,7 +100,7 @@ def bandits(objective: Objective, *, radius: float = 0.05, norm: str = "linf",
     An `Attack` that asks 3 + confirmations rows a step.
 
   Raises:
-    ValueError: the norm is unknown.
+    ValueError: the norm is unknown, or the prior is finer than the image.
 
   References:
     Ilyas et al. (2018b), algorithms 1 to 3 and `src/main.py` of their code.
