@@ -1,7 +1,7 @@
 """Images as NumPy arrays, from TFDS or from scikit-learn's digits. Imports no JAX.
 
-Decoded arrays are cached beside the TFDS copy, so that a second start is instant and
-does not need TFDS. The order is TFDS's own: it is not the order of the original files.
+Decoded arrays, but ImageNet's, are cached beside the TFDS copy, so that a second start is
+instant and does not need TFDS. The order is TFDS's own: it is not the order of the original files.
 """
 
 import os
@@ -116,8 +116,8 @@ def _imagenet(split, root, size, num_images):
   images = np.empty((num_images, *size, 3), np.uint8)
   labels = np.empty(num_images, np.int32)
   for i in range(num_images):  # one at a time: decoded images are large
-    images[i] = centre_crop(source[i]["image"], size)
-    labels[i] = source[i]["label"]
+    example = source[i]
+    images[i], labels[i] = centre_crop(example["image"], size), example["label"]
   return Dataset(images, labels)
 
 

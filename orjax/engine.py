@@ -22,6 +22,14 @@ from orjax.types import Objective
 from orjax.types import Oracle
 
 
+class Halted(Exception):
+  """A step failed outside JAX; `trials` are as before it, `__cause__` says why."""
+
+  def __init__(self, trials: trials_lib.Trial):
+    super().__init__("a step failed outside JAX")
+    self.trials = trials
+
+
 _SECONDS_ON_HOST = 5.0  # between two looks, where a model outside JAX may be slow
 
 
@@ -136,10 +144,8 @@ def make(attack: Attack, objective: Objective, threat_model: ThreatModel,
           return trials, np.array([num_done])
         try:
           trials = staged_step(seed, variables, max_queries, trials, wanted=~finished)
-        except Exception:
-          if num_done == 0:
-            raise
-          return trials, np.array([num_done])  # keeps what was asked; the next call raises
+        except BaseException as e:  # an interrupt too: what was asked is worth keeping
+          raise Halted(trials) from e
       return trials, np.array([chunk])
 
     return Programs(

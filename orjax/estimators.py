@@ -97,9 +97,14 @@ def nes(*, num_pairs: int = 25, smoothing: float = 1e-3) -> Estimator:
     points = jnp.concatenate([image[None], image[None] + offsets, image[None] - offsets])
     losses, answers = loss_fn(loss_key, points)
     value, slopes, _ = central_differences(losses, smoothing)
+    # A pair with a loss that is no number says nothing; the others still do.
+    slopes = jnp.where(jnp.isfinite(slopes), slopes, 0)
+    known = jnp.isfinite(losses[1:])
+    mean = jnp.where(known, losses[1:], 0).sum() / jnp.maximum(known.sum(), 1).astype(
+        losses.dtype)
     # Written as a sum, not a dot: its order does not depend on what else is in a batch.
     weighted = slopes.reshape(-1, *[1] * image.ndim) * directions
-    return GradientEstimate(value, weighted.mean(0), answers[0], losses[1:].mean())
+    return GradientEstimate(value, weighted.mean(0), answers[0], mean)
 
   return Estimator(estimate, 2 * num_pairs + 1)
 

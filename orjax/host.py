@@ -5,9 +5,11 @@ must be asked once for each row. So a query is a primitive that no compiler know
 cuts a function at its queries, compiles the pieces and asks in between.
 """
 
+import http.client
 import logging
 import time
 from typing import Any, Callable
+import urllib.error
 
 import jax
 from jax.extend import core
@@ -17,6 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 
 _LOG = logging.getLogger("orjax")
+_BYTES_PER_CALL = 2**28  # of images that are asked several times: see `_ask_wanted`
+
+
+def _may_pass(error):
+  """Whether an error may be gone when the same is asked again."""
+  if isinstance(error, urllib.error.HTTPError):
+    return error.code >= 500 or error.code in (408, 429)
+  return not isinstance(error, (FileNotFoundError, PermissionError))
 
 
 class Endpoint:
@@ -35,21 +45,26 @@ class Endpoint:
 
   def ask(self, images: np.ndarray) -> np.ndarray:
     """Answers float32 [B, K] to images [B, H, W, C], in as few calls as allowed."""
+    self._check_limit(len(images))
     size = self.rows_per_call or len(images)
     parts = [self._ask(images[i:i + size]) for i in range(0, len(images), size or 1)]
     return np.concatenate([np.zeros((0, self.num_classes), np.float32), *parts])
 
+  def _check_limit(self, num_rows):
+    if self.max_rows is not None and self.num_rows + num_rows > self.max_rows:
+      raise ValueError(f"the limit of max_rows={self.max_rows} does not allow {num_rows} more "
+                       f"rows after {self.num_rows}: raise it, or ask for less")
+
   def _ask(self, images):
     for attempt in range(1, self.attempts + 1):
-      if self.max_rows is not None and self.num_rows + len(images) > self.max_rows:
-        raise ValueError(
-            f"the limit of max_rows={self.max_rows} does not allow {len(images)} more rows "
-            f"after {self.num_rows}: raise it, or ask for less")
+      self._check_limit(len(images))
       self.num_rows += len(images)
       try:
         answers = np.asarray(self.fn(images))
         break
-      except OSError as e:  # what sockets, timeouts and urllib raise
+      except (OSError, http.client.HTTPException) as e:  # what sockets and urllib raise
+        if not _may_pass(e):
+          raise
         if attempt == self.attempts:
           raise ConnectionError(
               f"the model did not answer {len(images)} rows in {attempt} attempts ({e}): run "
@@ -72,30 +87,37 @@ def ask(endpoint: Endpoint, key: jax.Array, images: jax.Array) -> jax.Array:
   The key only says what is a new question: under a vmap over keys the same images are
   asked again for each.
   """
-  return _ask_p.bind(jax.random.key_data(key), images, endpoint=endpoint)
+  return _ask_p.bind(jax.random.key_data(key), images, endpoint=endpoint, num_repeats=1)[0]
 
 
 @_ask_p.def_impl
-def _impl(tag, images, *, endpoint):
+def _impl(tag, images, *, endpoint, num_repeats):
   del tag
-  return jnp.asarray(endpoint.ask(np.asarray(images)))
+  return jnp.asarray(_ask_wanted(endpoint, images, num_repeats, None))
 
 
 @_ask_p.def_abstract_eval
-def _abstract(tag, images, *, endpoint):
+def _abstract(tag, images, *, endpoint, num_repeats):
   del tag
-  return jax.core.ShapedArray((images.shape[0], endpoint.num_classes), np.dtype("float32"))
+  return jax.core.ShapedArray(
+      (num_repeats, images.shape[0], endpoint.num_classes), np.dtype("float32"))
 
 
-def _batch(arguments, axes, *, endpoint):
-  """Under vmap the rows still stand on one axis, the outermost vmap's first."""
-  size = next(x.shape[axis] for x, axis in zip(arguments, axes)
-              if axis is not None)
-  tag, images = (
-      jnp.broadcast_to(x[None], (size, *x.shape)) if axis is None
-      else jnp.moveaxis(x, axis, 0) for x, axis in zip(arguments, axes))
-  answers = _ask_p.bind(tag, images.reshape(-1, *images.shape[2:]), endpoint=endpoint)
-  return answers.reshape(size, -1, endpoint.num_classes), 0
+def _batch(arguments, axes, *, endpoint, num_repeats):
+  """Under vmap the rows still stand on one axis, the outermost vmap's first.
+
+  Under a vmap over keys alone they are not copied but asked several times.
+  """
+  (tag, images), (tag_axis, axis) = arguments, axes
+  if axis is None:
+    size = tag.shape[tag_axis]
+    answers = _ask_p.bind(tag, images, endpoint=endpoint, num_repeats=size * num_repeats)
+    return answers.reshape(size, num_repeats, *answers.shape[1:]), 0
+  images = jnp.moveaxis(images, axis, 0)
+  size = len(images)
+  answers = _ask_p.bind(tag, images.reshape(-1, *images.shape[2:]), endpoint=endpoint,
+                        num_repeats=num_repeats)
+  return answers.reshape(num_repeats, size, -1, endpoint.num_classes), 1
 
 
 batching.primitive_batchers[_ask_p] = _batch
@@ -131,6 +153,8 @@ def staged(function: Callable) -> Callable:
 
   def call(*arguments, wanted: np.ndarray | None = None):
     leaves, structure = jax.tree.flatten(arguments)
+    if any(isinstance(x, jax.core.Tracer) for x in leaves):
+      return function(*arguments)
     signature = structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
     if signature not in compiled:
       compiled[signature] = _cut(function, arguments)
@@ -158,9 +182,8 @@ def _cut(function, arguments):
       needed |= set(variables(question.invars))
       pieces.insert(0, question)
     made = {v for eqn in eqns for v in eqn.outvars}
-    outputs = sorted(needed & made, key=lambda v: v.count if hasattr(v, "count") else id(v))
     used = {v for eqn in eqns for v in variables(eqn.invars)} - made
-    inputs = sorted(used, key=id)
+    inputs, outputs = list(used), list(needed & made)
     piece = jaxpr.replace(
         constvars=[], invars=inputs, outvars=outputs, eqns=eqns,
         debug_info=jaxpr.debug_info.with_unknown_names())
@@ -175,18 +198,23 @@ def _cut(function, arguments):
         inputs, outputs, program = piece
         values.update(zip(outputs, program(*map(values.__getitem__, inputs))))
       else:
-        answers = _ask_wanted(piece.params["endpoint"], read(piece.invars[1]), wanted)
+        answers = _ask_wanted(**piece.params, images=read(piece.invars[1]), wanted=wanted)
         values[piece.outvars[0]] = jnp.asarray(answers)
     return jax.tree.unflatten(structure, list(map(read, jaxpr.outvars)))
 
   return call
 
 
-def _ask_wanted(endpoint, images, wanted):
+def _ask_wanted(endpoint, images, num_repeats, wanted):
+  """Answers [num_repeats, N, K], 0 where not wanted; bounded copies of the images."""
   images = np.asarray(images)
-  if wanted is None:
-    return endpoint.ask(images)
-  rows = np.repeat(wanted, len(images) // len(wanted))
-  answers = np.zeros((len(images), endpoint.num_classes), np.float32)
-  answers[rows] = endpoint.ask(images[rows])
+  rows = np.ones(len(images), bool) if wanted is None else np.repeat(
+      wanted, len(images) // len(wanted))
+  asked = images[rows]
+  answers = np.zeros((num_repeats, len(images), endpoint.num_classes), np.float32)
+  at_once = max(1, _BYTES_PER_CALL // max(asked.nbytes, 1))
+  for start in range(0, num_repeats, at_once):
+    count = min(at_once, num_repeats - start)
+    found = endpoint.ask(np.tile(asked, (count, *[1] * (images.ndim - 1))))
+    answers[start:start + count, rows] = found.reshape(count, len(asked), -1)
   return answers

@@ -62,7 +62,11 @@ def from_predict(predict: Callable, variables: Any = None, *,
 
   def call(variables, images):
     with full_precision():
-      padded = _pad_rows(images, min(_ROW_MULTIPLE, rows_per_call or _ROW_MULTIPLE))
+      # Never above the limit.
+      multiple = min(_ROW_MULTIPLE, (rows_per_call or _ROW_MULTIPLE))
+      if rows_per_call and len(images) == rows_per_call:
+        multiple = rows_per_call
+      padded = _pad_rows(images, multiple)
       answers = predict(padded) if variables is None else predict(variables, padded)
       return answers[:len(images)]
 
@@ -96,12 +100,15 @@ def from_host(fn: Callable, num_classes: int, *, rows_per_call: int | None = Non
   Works in `orjax.attack_batch` and the runner, with every attack that takes no gradient.
   All trials' rows of one query go into one call, from outside of compiled code, so that
   every row is sent once: the callable sees as many as the trials report in `num_queries`,
-  plus what the verdict asks. `averaged` really asks it again. Only a step that asks twice
-  (`confirmed`) and is interrupted between the two repeats its first half.
+  plus what the verdict asks. `averaged` really asks it again. Only a step that needs several
+  calls (`confirmed`, `rows_per_call`) and fails for good between them is asked anew when the
+  run is resumed.
 
   Args:
-    fn: from a float32 array [B, H, W, C] to answers [B, K], any B. An `OSError`
-      (a lost connection, a timeout) is retried; any other error ends the run.
+    fn: from a float32 array [B, H, W, C] to answers [B, K], any B. What may pass is retried:
+      an `OSError` (a lost connection, a timeout; raise a `ConnectionError` for a client with
+      errors of its own) or an `HTTPException`, but no HTTP status below 500 other than 408
+      and 429. Any other error ends the run.
     num_classes: K.
     rows_per_call: rows a call at most; None for no limit.
     max_rows: rows sent in the life of this oracle, never exceeded; failed calls count.

@@ -138,11 +138,12 @@ def run(attack: Attack, objective: Objective, threat_model: engine.ThreatModel, 
   statistics = Statistics() if statistics is None else statistics
   label = f"attacking on {len(devices)} x {plan.slots_per_device} slots"
   with progress.Progress(len(share), unit="trials", label=label) as bar:
-    yield from _loop(programs, variables, share, np.uint32(seed), np.int32(max_queries),
+    yield from _loop(programs, on_host, variables, share, np.uint32(seed), np.int32(max_queries),
                      plan, len(devices) * plan.slots_per_device, statistics, bar)
 
 
-def _loop(programs, variables, share, seed, max_queries, plan, num_slots, statistics, bar):
+def _loop(programs, on_host, variables, share, seed, max_queries, plan, num_slots,
+          statistics, bar):
   """Fill, advance, hand out, until nothing is left."""
   slots = [inputs(share[0])] * num_slots
   stacked = jax.tree.map(lambda *x: np.stack(x), *slots)
@@ -156,6 +157,15 @@ def _loop(programs, variables, share, seed, max_queries, plan, num_slots, statis
   delivery = None
   warm_since = last_snapshot = time.monotonic()
   num_claimed = num_finished = 0
+
+  def hand_out(delivery):
+    nonlocal num_claimed, num_finished
+    for outcome in _outcomes(*delivery):
+      num_finished, num_claimed = num_finished + 1, num_claimed + outcome.claimed
+      statistics.useful_steps += outcome.num_steps
+      yield outcome
+      bar.update(1, _status(statistics, num_claimed, num_finished))
+
   while pending or any(occupants) or delivery:
     fresh = np.zeros(num_slots, bool)
     for slot in range(num_slots):
@@ -173,14 +183,10 @@ def _loop(programs, variables, share, seed, max_queries, plan, num_slots, statis
       try:
         trials, num_done = programs.advance(
             seed, variables, trials, max_queries, np.int32(plan.chunk), np.int32(max_idle))
-      except Exception as e:  # a model outside JAX: nothing that was asked is lost
-        failure = e
+      except engine.Halted as halted:
+        trials, failure = halted.trials, halted.__cause__
     if delivery:
-      for outcome in _outcomes(*delivery):
-        num_finished, num_claimed = num_finished + 1, num_claimed + outcome.claimed
-        statistics.useful_steps += outcome.num_steps
-        yield outcome
-        bar.update(1, _status(statistics, num_claimed, num_finished))
+      yield from hand_out(delivery)
       delivery = None
     if failure:
       _save(plan, trials, occupants)
@@ -203,10 +209,13 @@ def _loop(programs, variables, share, seed, max_queries, plan, num_slots, statis
     if done:
       try:
         verdicts = programs.verify(seed, variables, trials, finished & busy)
-      except Exception:
+      except BaseException:
         _save(plan, trials, occupants)
         raise
       delivery = done, trials, verdicts
+      if on_host:  # nothing is asynchronous here, and nothing asked may be lost
+        yield from hand_out(delivery)
+        delivery = None
       for slot, _ in done:
         occupants[slot] = None
     if time.monotonic() - last_snapshot > plan.seconds_between_snapshots:

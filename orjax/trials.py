@@ -225,6 +225,9 @@ def _attack(keys, attack, oracle, images, labels, max_queries):
         keys, batch)
 
   if host.asks(oracle.query, jax.random.key(0), images[:1]):
+    if isinstance(images, jax.core.Tracer):
+      raise ValueError("a model outside JAX cannot be asked inside jit or vmap: call the "
+                       "attack outside")
     asked_body = host.staged(body)
     while not (finished := np.asarray(batch.finished)).all():
       batch = asked_body(batch, wanted=~finished)

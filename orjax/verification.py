@@ -87,7 +87,8 @@ def predict_classes(query: Callable, variables: Any, key: Key, images: np.ndarra
     batch = datasets.to_float(images[start:start + batch_size])
     padding = np.zeros((batch_size - len(batch), *batch.shape[1:]), batch.dtype)
     found, finite = jax.device_get(classes(
-        variables, jax.random.fold_in(key, number), np.concatenate([batch, padding])))
+        variables, jax.random.fold_in(key, number), np.concatenate([batch, padding]),
+        wanted=np.arange(batch_size) < len(batch)))
     if not finite[:len(batch)].all():
       raise FloatingPointError(
           "the model answers NaN or infinity on clean images: its robustness cannot be "

@@ -82,7 +82,8 @@ def pgd(objective: Objective, estimator: Estimator, *, radius: float = 0.05,
       return state.step_size, losses, num_losses
     rose = losses[0] > losses[-1] if plateau.reversed else losses[-1] > losses[0]
     stuck = (num_losses == length) & rose
-    shorter = jnp.maximum(state.step_size / plateau.factor, plateau.min_step_size)
+    shorter = jnp.minimum(state.step_size, jnp.maximum(
+        state.step_size / plateau.factor, plateau.min_step_size))
     return (jnp.where(stuck, shorter, state.step_size), losses,
             jnp.where(stuck, 0, num_losses))
 

@@ -2,6 +2,7 @@
 
 import pathlib
 from typing import Any
+import zipfile
 
 import jax
 import numpy as np
@@ -57,8 +58,11 @@ def _read(path):
   if not path.is_file():
     raise FileNotFoundError(f"there is no file {path}: pass a .safetensors or .npz file")
   if path.suffix == ".npz":
-    with np.load(path) as arrays:
-      return dict(arrays)
+    try:
+      with np.load(path) as arrays:
+        return dict(arrays)
+    except (ValueError, zipfile.BadZipFile) as e:
+      raise ValueError(f"{path} is no whole .npz file ({e}): write it again") from e
   if path.suffix != ".safetensors":
     raise ValueError(f"{path} is neither .safetensors nor .npz: save the state dict as one")
   from safetensors import SafetensorError  # only needed here
