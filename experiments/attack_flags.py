@@ -26,7 +26,7 @@ MAX_QUERIES = flags.DEFINE_integer(
 OBJECTIVE = flags.DEFINE_enum(
     "objective", None, ("log_margin", "margin", "cross_entropy"),
     "Difference of log probabilities, of probabilities, or the cross-entropy (default: the "
-    "paper of the attack's).")
+    "first; of QL and Bandits on ImageNet the last).")
 CONFIDENCE = flags.DEFINE_float(
     "confidence", 0.0, "--objective=margin: the lead at which the loss stays flat; 1 never.",
     lower_bound=0.0, upper_bound=1.0)
@@ -43,7 +43,7 @@ SOLVER = flags.DEFINE_enum(
     "solver", None, ("adam", "newton", "adam_newton"), "ZOO: how a coordinate moves.")
 SIZES = flags.DEFINE_multi_integer(
     "sizes", None, "ZOO: side of a coarse modifier, and of the finer ones that follow it; "
-    "repeat the flag.", lower_bound=1)
+    "repeat the flag; 0 for a modifier as fine as the image.", lower_bound=0)
 RESIZE_AT = flags.DEFINE_multi_integer(
     "resize_at", None, "ZOO: steps at which --sizes after the first begin.", lower_bound=1)
 IMPORTANCE = flags.DEFINE_enum(
@@ -75,8 +75,7 @@ NORM = flags.DEFINE_enum(
 RADIUS = flags.DEFINE_float("radius", None, "QL, Bandits: of the ball, in units of [0, 1].")
 STEP_SIZE = flags.DEFINE_float("step_size", None, "QL, Bandits: length of a step.")
 MOMENTUM = flags.DEFINE_float(
-    "momentum", None, "QL: share of the gradient that is kept.", lower_bound=0.0,
-    upper_bound=1.0)
+    "momentum", None, "QL: share of the gradient that is kept, below 1.", lower_bound=0.0)
 PLATEAU = flags.DEFINE_integer(
     "plateau", None, "QL: steps without progress after which they are halved; 0 for never.",
     lower_bound=0)
@@ -122,9 +121,17 @@ def resolved() -> dict:
       flag for flag, attacks_of in _ONLY.items()
       if name not in attacks_of and flags.FLAGS[flag].present}
   wrong -= {"check_every"} if name == "carlini_wagner" else set()
+  if name == "ql" and REVERSED_PLATEAU.value:
+    if TARGETED.value or not (numbers["plateau"] if PLATEAU.value is None else PLATEAU.value):
+      raise ValueError("--reversed_plateau is what the official code does untargeted with a "
+                       "plateau: leave it out, or pass --plateau and no --targeted")
   if wrong:
     raise ValueError(f"--{min(wrong)} is not for --attack={name}: leave it out")
+  if SIZES.value:  # they come with steps of their own, and 0 stands for none
+    numbers["resize_at"] = []
   numbers |= {flag.name: flag.value for flag in _NUMBERS if flag.value is not None}
+  if numbers.get("sizes") == [0]:
+    numbers["sizes"] = []
   if name == "carlini_wagner":
     numbers.setdefault("check_every", max(1, numbers["max_steps"] // 10))
   return numbers
@@ -161,6 +168,9 @@ def _coarse(numbers):
         raise ValueError(f"--{name} needs --sizes: a modifier as fine as the image does not "
                          f"grow")
     return None
+  if not numbers["tanh_space"] or START.value == "far":
+    raise ValueError("--sizes are for CIFAR10 and ImageNet, where ZOO works in tanh space, and "
+                     "begin at the image: leave them out, or pass --sizes=0")
   return attacks.CoarseToFine(tuple(numbers["sizes"]), tuple(numbers["resize_at"]),
                               numbers["importance"], numbers["reset_adam"])
 
@@ -177,6 +187,8 @@ def build(spacing: float | None) -> tuple[Attack, Objective]:
     value = numbers.get(number)
     if value is not None and not 0 < value < math.inf:
       raise ValueError(f"--{number}={value:g} must be above 0 and finite")
+  if not numbers.get("momentum", 0) < 1:
+    raise ValueError(f"--momentum={numbers['momentum']:g} must be below 1")
   if START.value == "far" and TARGETED.value:
     raise ValueError("--start=far is for untargeted attacks: noise is hardly ever of the "
                      "target's class")

@@ -25,6 +25,7 @@ import numpy as np
 
 import classifiers
 import common
+import own_models
 import tables
 from orjax import attacks
 from orjax import estimators
@@ -108,6 +109,7 @@ def start_up_seconds(cache):
 
 
 def main():
+  own_models.refuse()
   classifier = models.build(f"convnet_{common.DATASET.value}")
   variables = classifier.init(jax.random.key(0))
   clean = lambda variables: oracles.from_predict(

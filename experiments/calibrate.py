@@ -35,7 +35,7 @@ def main():
   records.make_folder(_OUT.value)
   model = classifiers.load_jax(common.DATASET.value)
   test = common.test_images(model)
-  predict = jax.jit(lambda v, x: jax.nn.softmax(model.apply(v, x)))
+  predict = jax.jit(lambda v, x: model.clean(v).query(None, x))
   with oracles.full_precision():
     probs = jnp.concatenate([
         predict(model.variables, datasets.to_float(test.images[i:i + 500]))

@@ -76,12 +76,12 @@ def shapes(dataset: str) -> tuple[tuple[int, int, int], int]:
   """(image_shape, num_classes) of the model that the flags name, before any training."""
   if own_models.MODEL.value and own_models.HOST_MODEL.value:
     raise ValueError("--model and --host_model name two models: pass one of them")
+  if own_models.WEIGHTS.value and not own_models.MODEL.value:
+    raise ValueError("--weights needs --model=resnet18, resnet34 or resnet50")
   if own_models.HOST_MODEL.value:
     return own_models.outside_model()[1:]
   if own_models.MAX_ROWS.value:
     raise ValueError("--max_rows is for --host_model: leave it out")
-  if own_models.WEIGHTS.value and not own_models.MODEL.value:
-    raise ValueError("--weights needs --model=resnet18, resnet34 or resnet50")
   if own_models.MODEL.value:
     return own_models.jax_model()[2:]
   classifier = models.build(_small_network(dataset))
@@ -95,7 +95,7 @@ def load(dataset: str) -> Model:
     return _of_jax(*own_models.jax_model(), own_models.name())
   if own_models.HOST_MODEL.value:
     fn, image_shape, num_classes = own_models.outside_model()
-    oracle = oracles.from_host(fn, num_classes, rows_per_call=ROWS_PER_CALL.value,
+    oracle = oracles.from_host(fn, num_classes, rows_per_call=rows_per_call(image_shape),
                                max_rows=own_models.MAX_ROWS.value)
     return Model(lambda variables: oracle, None, (), image_shape, num_classes,
                  own_models.name(), "outside JAX")

@@ -24,8 +24,8 @@ DATASET = flags.DEFINE_enum("dataset", "digits", datasets.NAMES, "Data set.")
 SPLIT = flags.DEFINE_string(
     "split", None, "ImageNet: the prepared split to attack (default: validation).")
 NUM_TEST_IMAGES = flags.DEFINE_integer(
-    "num_test_images", None, "ImageNet: the first so many images of the split "
-    "(default: 1000).", lower_bound=1)
+    "num_test_images", None, "Use the first so many images of the split only (default: all; "
+    "of ImageNet or with --host_model 1000).", lower_bound=1)
 DATA_DIR = flags.DEFINE_string(
     "data_dir", "~/tensorflow_datasets", "Where TFDS keeps its prepared data sets.")
 SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0,
@@ -130,14 +130,15 @@ def about(**speed) -> dict:
 def test_images(model) -> datasets.Dataset:
   """The images to choose from, as large as the model wants them."""
   dataset = DATASET.value
+  limited = dataset == "imagenet2012" or model.apply is None
+  num_images = NUM_TEST_IMAGES.value or (1000 if limited else None)
   if dataset == "imagenet2012":
     return datasets.load(dataset, SPLIT.value or "validation", DATA_DIR.value,
-                         image_shape=model.image_shape,
-                         num_images=NUM_TEST_IMAGES.value or 1000)
-  for flag in (SPLIT, NUM_TEST_IMAGES):
-    if flag.value is not None:
-      raise ValueError(f"--{flag.name} is for --dataset=imagenet2012: leave it out")
+                         image_shape=model.image_shape, num_images=num_images)
+  if SPLIT.value is not None:
+    raise ValueError("--split is for --dataset=imagenet2012: leave it out")
   test = datasets.load(dataset, "test", DATA_DIR.value)
+  test = datasets.Dataset(*(x[:num_images] for x in test))
   if test.images.shape[1:] != model.image_shape:
     raise ValueError(f"the model takes images of shape {model.image_shape}, but those of "
                      f"{dataset} have shape {test.images.shape[1:]}: pass another --dataset")
@@ -150,9 +151,15 @@ def correctly_classified(model, test: datasets.Dataset,
   if test.labels.max() >= model.num_classes:
     raise ValueError(f"{DATASET.value} has labels up to {test.labels.max()}, but the model "
                      f"answers {model.num_classes} classes: pass another --dataset or --model")
-  classes = verification.predict_classes(
-      lambda variables, key, x: model.clean(variables).query(key, x),
-      model.variables, jax.random.key(0), test.images)
+  # A model outside JAX is asked no more than needed.
+  size = len(test.labels) if model.apply else 2 * num_images
+  classes = np.full(len(test.labels), -1)
+  for number, start in enumerate(range(0, len(test.labels), size)):
+    classes[start:start + size] = verification.predict_classes(
+        lambda variables, key, x: model.clean(variables).query(key, x),
+        model.variables, jax.random.key(number), test.images[start:start + size])
+    if (classes == test.labels).sum() >= num_images:
+      break
   chosen = datasets.correctly_classified(classes, test.labels, num_images)
   return chosen, datasets.to_float(test.images[chosen])
 

@@ -29,6 +29,11 @@ PAPER = {
 }
 
 
+def found_model(found: list[dict], record: dict) -> str:
+  """The model that the table is about."""
+  return (found or [record])[0]["model"]
+
+
 def table1(directories: list[str]) -> str:
   """Markdown, a row per attack and variance.
 
@@ -42,6 +47,9 @@ def table1(directories: list[str]) -> str:
       if record["attack"] not in PAPER or record["targeted"] or record["num_samples"] != 1:
         raise ValueError(f"{directory} holds other trials than Table 1's: untargeted zoo, ql "
                          f"or bandits, nothing averaged; leave it out")
+      if record["dataset"] != "imagenet2012" or record["model"] != found_model(found, record):
+        raise ValueError(f"{directory} holds {record['dataset']} and {record['model']}: Table 1 "
+                         f"is about one ImageNet model; leave it out")
       if records.identity(record) in seen:
         raise ValueError(f"{directory} repeats trials of another folder: leave one out")
       seen.add(records.identity(record))

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import inspect
 import pathlib
+import sys
 from typing import Callable
 
 from absl import flags
@@ -29,6 +30,13 @@ MAX_ROWS = flags.DEFINE_integer(
     "and the choice of images together.", lower_bound=1)
 
 
+def refuse() -> None:
+  """For mains that have no use for the user's model."""
+  for flag in (MODEL, WEIGHTS, HOST_MODEL, MAX_ROWS):
+    if flag.value is not None:
+      raise ValueError(f"--{flag.name} is for attacks: leave it out")
+
+
 def name() -> str:
   """The user's model, for the records."""
   if MODEL.value in models.names():
@@ -51,11 +59,12 @@ def jax_model():
   if WEIGHTS.value:
     raise ValueError("--weights is for --model=resnet18, resnet34 or resnet50: a factory "
                      "brings its own")
-  found = _from_module(MODEL.value, "model")()
+  found = _call(MODEL.value, "model")
   if not isinstance(found, tuple) or len(found) != 4:
     raise ValueError(f"--model={MODEL.value}: the factory must return (apply, variables, "
                      f"image_shape, num_classes), not {type(found).__name__}")
   apply, variables, image_shape, num_classes = found
+  variables = {} if variables is None else variables
   if not callable(apply):
     raise ValueError(f"--model={MODEL.value}: the first of what the factory returns must be "
                      f"apply(variables, images), not {type(apply).__name__}")
@@ -75,7 +84,7 @@ def jax_model():
 @functools.cache
 def outside_model():
   """What the user's factory of a model outside JAX returns, checked."""
-  found = _from_module(HOST_MODEL.value, "host_model")()
+  found = _call(HOST_MODEL.value, "host_model")
   if not isinstance(found, tuple) or len(found) != 3 or not callable(found[0]):
     raise ValueError(f"--host_model={HOST_MODEL.value}: the factory must return (fn, "
                      f"image_shape, num_classes)")
@@ -91,6 +100,15 @@ def _checked_shapes(image_shape, num_classes, flag):
   return image_shape, int(num_classes)
 
 
+def _call(value: str, flag: str):
+  """What the user's factory returns."""
+  factory = _from_module(value, flag)
+  try:
+    return factory()
+  except Exception as e:  # whatever the user's code raises
+    raise ValueError(f"--{flag}={value}: the factory fails: {type(e).__name__}: {e}") from e
+
+
 def _from_module(value: str, flag: str) -> Callable:
   """The function that `file.py:function` or `package.module:function` names."""
   module_name, _, function = value.rpartition(":")
@@ -104,10 +122,11 @@ def _from_module(value: str, flag: str) -> Callable:
         raise ValueError(f"--{flag}={value}: there is no file {path}")
       spec = importlib.util.spec_from_file_location(path.stem, path)
       module = importlib.util.module_from_spec(spec)
+      sys.modules[spec.name] = module  # where dataclasses look for their module
       spec.loader.exec_module(module)
     else:
       module = importlib.import_module(module_name)
-  except ImportError as e:
+  except (ImportError, SyntaxError, NameError) as e:
     raise ValueError(f"--{flag}={value} cannot be imported: {e}") from e
   found = getattr(module, function, None)
   if not inspect.isroutine(found):

@@ -14,7 +14,7 @@ _ZOO = {
               "binary_search_steps": 9, "max_steps": 3000, "max_queries": 10_000_000},
     "cifar10": {"num_coordinates": 128, "tanh_space": True, "trade_off": 0.01,
                 "binary_search_steps": 9, "max_steps": 1000, "max_queries": 10_000_000},
-    # The README's untargeted command; targeted: 20,000 steps.
+    # The untargeted command of the official README; its targeted one takes 20,000 steps.
     "imagenet2012": {"num_coordinates": 128, "tanh_space": True, "trade_off": 10.0,
                      "binary_search_steps": 1, "max_steps": 1500,
                      "max_queries": 10_000_000, "learning_rate": 0.002,

@@ -14,6 +14,7 @@ import numpy as np
 import attack_flags
 import classifiers
 import common
+import own_models
 import plot_figures
 import tables
 from orjax import datasets
@@ -54,6 +55,9 @@ CHUNK = flags.DEFINE_integer(
 
 
 def check_flags():
+  if TRACE.value and own_models.HOST_MODEL.value:
+    raise ValueError("--trace replays trials, which would ask --host_model all over again: "
+                     "leave one out")
   for variance in VARIANCE.value:
     if not 0 <= variance < math.inf:
       raise ValueError(f"--variance={variance:g} is no variance: pass 0 or more")

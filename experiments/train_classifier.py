@@ -5,9 +5,11 @@
 
 import classifiers
 import common
+import own_models
 
 
 def main():
+  own_models.refuse()
   saved = classifiers.train(common.DATASET.value)
   print(f"{saved.meta['model']}: test accuracy {saved.meta['test_accuracy']:.4f} after "
         f"{saved.meta['num_steps']} steps, in {classifiers.model_folder(common.DATASET.value)}")

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from orjax.types import Objective
 
 LOG_FLOOR = 1e-30  # the guard inside the logs of the ZOO and C&W code
+_SUM_TOLERANCE = 1e-5  # to which a thousand float32 probabilities sum to 1
 NON_POSITIVE = ("clamp", "zero", "discard")
 
 
@@ -72,8 +73,9 @@ def cross_entropy(*, targeted: bool = False) -> Objective:
   """The cross-entropy of QL and Bandits, on probabilities.
 
   -log p of the target, or log p of the true class: both are minimised. The log's argument
-  is clamped as in `log_margin`. A probability in float32 that is within 6e-8 of 1 has a
-  log of 0 and no slope; the references took logits.
+  is clamped as in `log_margin`. The references took logits, whose loss is exact where p is
+  near 1; a float32 p within 6e-8 of 1 has no slope. So where an answer sums to 1 (which one
+  with noise does not) 1 - p is taken to be the sum of the other probabilities.
 
   Args:
     targeted: whether the label is a target.
@@ -86,7 +88,12 @@ def cross_entropy(*, targeted: bool = False) -> Objective:
   """
 
   def loss(row, label):
-    log_probability = jnp.log(jnp.maximum(row[label], 0) + LOG_FLOOR)
+    own = jnp.maximum(row[label], 0) + LOG_FLOOR
+    others = jnp.where(jnp.arange(row.shape[-1]) == label, 0, row).sum()
+    proper = jnp.abs(row[label] + others - 1) < _SUM_TOLERANCE
+    near_one = proper & (row[label] > 0.5)
+    log_probability = jnp.where(
+        near_one, -jnp.log1p(jnp.where(near_one, others, 0) / own), jnp.log(own))
     return -log_probability if targeted else log_probability
 
   return Objective(loss, achieved(targeted))

@@ -30,9 +30,12 @@ def full_precision():
   return jax.default_matmul_precision("highest")
 
 
-def _pad_rows(rows, multiple):
-  missing = -len(rows) % multiple
-  return jnp.pad(rows, ((0, missing),) + ((0, 0),) * (rows.ndim - 1))
+def _pad_rows(rows, size):
+  return jnp.pad(rows, ((0, size - len(rows)),) + ((0, 0),) * (rows.ndim - 1))
+
+
+def _next_multiple(number, divisor):
+  return number + -number % divisor
 
 
 def from_predict(predict: Callable, variables: Any = None, *,
@@ -62,11 +65,8 @@ def from_predict(predict: Callable, variables: Any = None, *,
 
   def call(variables, images):
     with full_precision():
-      # Never above the limit.
-      multiple = min(_ROW_MULTIPLE, (rows_per_call or _ROW_MULTIPLE))
-      if rows_per_call and len(images) == rows_per_call:
-        multiple = rows_per_call
-      padded = _pad_rows(images, multiple)
+      size = _next_multiple(len(images), _ROW_MULTIPLE)
+      padded = _pad_rows(images, min(size, rows_per_call or size))
       answers = predict(padded) if variables is None else predict(variables, padded)
       return answers[:len(images)]
 
@@ -138,8 +138,8 @@ def _a_few_at_a_time(function, rows_per_call):
     num_rows = len(rows[0])
     if rows_per_call is None or num_rows <= rows_per_call:
       return function(variables, *rows)
-    parts = [_pad_rows(x, rows_per_call).reshape(-1, rows_per_call, *x.shape[1:])
-             for x in rows]
+    size = _next_multiple(num_rows, rows_per_call)
+    parts = [_pad_rows(x, size).reshape(-1, rows_per_call, *x.shape[1:]) for x in rows]
     answers = jax.lax.map(lambda part: function(variables, *part), parts)
     return answers.reshape(-1, *answers.shape[2:])[:num_rows]
 

@@ -333,18 +333,24 @@ def test_the_users_own_model_in_jax_and_outside(attack, tmp_path):
   assert found[0][0]["model"] == "own:inside" and found[1][0]["model"] == "own:outside"
   asked = sum(map(int, (tmp_path / "own.py.rows").read_text().split()))
   # Besides the attacks: the choice of images, two accuracies, a verdict of 2 x 101 rows.
-  assert asked == sum(r["num_queries"] for r in found[1]) + 3 * 360 + 10 * 202
+  assert asked == sum(r["num_queries"] for r in found[1]) + 10 + 2 * 360 + 10 * 202
   attack(tmp_path / "outside", f"--host_model={own}:outside", *flags, small=[])
   again = sum(map(int, (tmp_path / "own.py.rows").read_text().split()))
-  assert again == asked + 360, "a finished run asks only which images it is about"
+  assert again == asked + 10, "a finished run asks only which images it is about"
   for name, message in (("wrong", "must return (apply, variables, image_shape, num_classes)"),
                         ("none", "has no function none"),
                         ("misfit", "apply fails on images of shape (2, 28, 28, 1)")):
     code, output = attack(tmp_path / name, f"--model={own}:{name}", check=False)
     assert code == 1 and message in output and output.startswith("error: ")
-  code, output = attack(tmp_path / "limited", f"--host_model={own}:outside", "--max_rows=900",
+  code, output = attack(tmp_path / "bench", f"--model={own}:inside", check=False,
+                        main="benchmark")
+  assert code == 1 and "--model is for attacks: leave it out" in output
+  code, output = attack(tmp_path / "limited", f"--host_model={own}:outside", "--max_rows=800",
                         *flags, check=False, small=[])
-  assert code == 1 and "max_rows=900 does not allow" in output
+  assert code == 1 and "max_rows=800 does not allow" in output
+  code, output = attack(tmp_path / "traced", f"--host_model={own}:outside", "--trace=1",
+                        check=False)
+  assert code == 1 and "--trace replays trials" in output
   code, output = attack(tmp_path / "gradients", f"--host_model={own}:outside", check=False,
                         main="whitebox_attacks")
   assert code == 1 and "--host_model is for attacks that only ask" in output

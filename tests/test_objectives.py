@@ -56,3 +56,27 @@ def test_success_tests():
     expected = np.arange(3) == 1
     np.testing.assert_array_equal(achieved(row, jnp.arange(3)),
                                   expected if targeted else ~expected)
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_cross_entropy_is_that_of_the_logits(targeted):
+  """Also where the probability is 1 in float32, and at its slope."""
+  objective = objectives.cross_entropy(targeted=targeted)
+  loss = lambda z: objective.loss(jax.nn.softmax(z), jnp.int32(1))
+  for lead in (-30.0, -1.0, 0.0, 3.0, 12.0, 25.0):
+    logits = np.array([0.3, lead, -0.2, 0.1])
+    exact = logits[1] - np.log(np.exp(logits).sum())
+    exact = -np.log1p(sum(np.exp(logits[[0, 2, 3]] - lead))) if lead > 0 else exact
+    sign = -1 if targeted else 1
+    z = jnp.asarray(logits, jnp.float32)
+    assert float(loss(z)) == pytest.approx(sign * exact, rel=1e-4)
+    others = np.exp(logits[[0, 2, 3]]).sum() / np.exp(logits).sum()
+    assert float(jax.grad(loss)(z)[1]) == pytest.approx(sign * others, rel=1e-4)
+
+
+def test_cross_entropy_of_a_noisy_answer_looks_at_its_own_probability_only():
+  row = jnp.asarray([0.97, 0.5, -0.3, 0.2])
+  for label, wanted in ((0, np.log(0.97)), (2, np.log(1e-30))):
+    assert float(objectives.cross_entropy().loss(row, jnp.int32(label))) == pytest.approx(
+        wanted, rel=1e-5)
+  assert objectives.cross_entropy().achieved(row, jnp.int32(1))
