@@ -83,8 +83,7 @@ _BANDITS = {
 
 def numbers(attack: str, dataset: str, norm: str | None) -> dict:
   """The numbers of an attack; `norm` is None for attacks without a ball."""
-  # Confident classifiers of small images answer 1 to within float32, where the papers'
-  # cross-entropy has no slope; the ratio to the best rival always has one.
+  # The papers' cross-entropy does worse on small images: see BUILD_NOTES.md.
   in_a_ball = {"norm": norm, "max_queries": 10_000, "objective": (
       "cross_entropy" if dataset == "imagenet2012" else "log_margin")}
   if attack == "ql":
