@@ -189,6 +189,8 @@ def build(spacing: float | None) -> tuple[Attack, Objective]:
       raise ValueError(f"--{number}={value:g} must be above 0 and finite")
   if not numbers.get("momentum", 0) < 1:
     raise ValueError(f"--momentum={numbers['momentum']:g} must be below 1")
+  if numbers.get("plateau") == 1:
+    raise ValueError("--plateau=1 compares a loss with itself: pass 0 for never, or 2 or more")
   if START.value == "far" and TARGETED.value:
     raise ValueError("--start=far is for untargeted attacks: noise is hardly ever of the "
                      "target's class")

@@ -162,6 +162,7 @@ def test_two_processes_give_the_same_bytes(undisturbed, attack, tmp_path):
     (["surplus"], "unexpected argument 'surplus'"),
     (["--attack=bandits", "--num_pairs=3"], "--num_pairs is not for --attack=bandits"),
     (["--attack=ql", "--radius=0"], "--radius=0 must be above 0 and finite"),
+    (["--attack=ql", "--max_steps=9"], "--max_steps is not for --attack=ql"),
     (["--importance=frozen"], "--importance needs --sizes"),
     (["--model=none.py:factory"], "there is no file none.py"),
     (["--dataset=imagenet2012"], "orjax trains no ImageNet network: pass yours with --model"),
@@ -171,7 +172,9 @@ def test_two_processes_give_the_same_bytes(undisturbed, attack, tmp_path):
     (["--split=train"], "--split is for --dataset=imagenet2012"),
 ], ids=lambda value: value[0] if isinstance(value, list) else "")
 def test_bad_input_is_one_sentence(attack, tmp_path, flags, message):
-  code, output = attack(tmp_path, *flags, check=False)
+  # The usual flags of a small run are those of ZOO.
+  small = [] if flags[0] in ("--attack=ql", "--attack=bandits") else None
+  code, output = attack(tmp_path, *flags, check=False, small=small)
   assert code == 1 and message in output and "Traceback" not in output
   assert output.startswith("error: ") and len(output.splitlines()) == 1
   assert not _ledger(tmp_path)
