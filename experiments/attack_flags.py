@@ -144,9 +144,9 @@ def spacings() -> list[float | None]:
 
 
 def _objective(name):
+  if name != "log_margin" and flags.FLAGS["non_positive"].present:
+    raise ValueError("--non_positive is for --objective=log_margin: leave it out")
   if name == "margin":
-    if flags.FLAGS["non_positive"].present:
-      raise ValueError("--non_positive is for --objective=log_margin: leave it out")
     if math.isnan(CONFIDENCE.value):
       raise ValueError("--confidence=nan must be between 0 and 1")
     return objectives.margin(targeted=TARGETED.value, confidence=CONFIDENCE.value)
@@ -155,8 +155,6 @@ def _objective(name):
   if name == "log_margin":
     return objectives.log_margin(
         targeted=TARGETED.value, non_positive=NON_POSITIVE.value)
-  if flags.FLAGS["non_positive"].present:
-    raise ValueError("--non_positive is for --objective=log_margin: leave it out")
   return objectives.cross_entropy(targeted=TARGETED.value)
 
 

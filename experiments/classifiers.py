@@ -74,14 +74,9 @@ def rows_per_call(image_shape: tuple[int, ...]) -> int | None:
 
 def shapes(dataset: str) -> tuple[tuple[int, int, int], int]:
   """(image_shape, num_classes) of the model that the flags name, before any training."""
-  if own_models.MODEL.value and own_models.HOST_MODEL.value:
-    raise ValueError("--model and --host_model name two models: pass one of them")
-  if own_models.WEIGHTS.value and not own_models.MODEL.value:
-    raise ValueError("--weights needs --model=resnet18, resnet34 or resnet50")
+  own_models.check_flags()
   if own_models.HOST_MODEL.value:
     return own_models.outside_model()[1:]
-  if own_models.MAX_ROWS.value:
-    raise ValueError("--max_rows is for --host_model: leave it out")
   if own_models.MODEL.value:
     return own_models.jax_model()[2:]
   classifier = models.build(_small_network(dataset))
@@ -90,7 +85,7 @@ def shapes(dataset: str) -> tuple[tuple[int, int, int], int]:
 
 def load(dataset: str) -> Model:
   """The model that the flags name; the data set's own is trained first if need be."""
-  shapes(dataset)
+  own_models.check_flags()
   if own_models.MODEL.value:
     return _of_jax(*own_models.jax_model(), own_models.name())
   if own_models.HOST_MODEL.value:

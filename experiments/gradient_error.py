@@ -46,12 +46,8 @@ def gradient(variables, apply, name, spacing, key, image, label, stddev):
   oracle = oracles.with_output_noise(
       oracles.from_predict(lambda v, x: jax.nn.softmax(apply(v, x)), variables), stddev)
 
-  def loss_fn(key, points):
-    rows = oracle.query(key, points)
-    return jax.vmap(objective.loss, in_axes=(0, None))(rows, label), rows
-
-  return estimators.finite_difference(
-      num_coordinates=image.size, spacing=spacing).estimate(key, loss_fn, image).gradient
+  return estimators.finite_difference(num_coordinates=image.size, spacing=spacing).estimate(
+      key, objectives.asked(objective, oracle, label), image).gradient
 
 
 def boundary(model, key, images, labels):

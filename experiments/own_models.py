@@ -30,6 +30,16 @@ MAX_ROWS = flags.DEFINE_integer(
     "and the choice of images together.", lower_bound=1)
 
 
+def check_flags() -> None:
+  """Raises ValueError for flags that do not go together."""
+  if MODEL.value and HOST_MODEL.value:
+    raise ValueError("--model and --host_model name two models: pass one of them")
+  if WEIGHTS.value and not MODEL.value:
+    raise ValueError("--weights needs --model=resnet18, resnet34 or resnet50")
+  if MAX_ROWS.value and not HOST_MODEL.value:
+    raise ValueError("--max_rows is for --host_model: leave it out")
+
+
 def refuse() -> None:
   """For mains that have no use for the user's model."""
   for flag in (MODEL, WEIGHTS, HOST_MODEL, MAX_ROWS):

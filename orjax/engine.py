@@ -114,10 +114,6 @@ def make(attack: Attack, objective: Objective, threat_model: ThreatModel,
     num_done, trials = jax.lax.while_loop(going, body, (jnp.int32(0), trials))
     return trials, num_done[None]
 
-  def verify(seed, variables, trials, wanted):
-    del wanted
-    return judge(seed, variables, trials)
-
   def judge(seed, variables, trials):
     def one(trial):
       key = trials_lib.trial_key(jax.random.key(seed), trial.run, trial.index)
@@ -154,11 +150,12 @@ def make(attack: Attack, objective: Objective, threat_model: ThreatModel,
             seed, variables, trials, wanted=wanted))
 
   slots, everywhere = P("slots"), P()
+  compiled_judge = sharded(judge, everywhere, everywhere, slots)
   return Programs(
       start,
       sharded(refill, everywhere, slots, slots, slots),
       sharded(advance, everywhere, everywhere, slots, everywhere, everywhere, everywhere),
-      sharded(verify, everywhere, everywhere, slots, slots))
+      lambda seed, variables, trials, wanted: compiled_judge(seed, variables, trials))
 
 
 def idle_trials(programs: Programs, seed: np.uint32, inputs: Inputs) -> trials_lib.Trial:

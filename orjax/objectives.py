@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from orjax.types import LossFn
 from orjax.types import Objective
+from orjax.types import Oracle
 
 LOG_FLOOR = 1e-30  # the guard inside the logs of the ZOO and C&W code
 _SUM_TOLERANCE = 1e-5  # to which a thousand float32 probabilities sum to 1
@@ -13,6 +15,16 @@ NON_POSITIVE = ("clamp", "zero", "discard")
 def rival(row: jax.Array, label: jax.Array) -> jax.Array:
   """The largest entry of `row` [K] other than `label`'s; masked with -inf."""
   return jnp.max(jnp.where(jnp.arange(row.shape[-1]) == label, -jnp.inf, row))
+
+
+def asked(objective: Objective, oracle: Oracle, label: jax.Array) -> LossFn:
+  """The loss of points as an attacker gets it: by asking the oracle about them."""
+
+  def loss_fn(key, points):
+    rows = oracle.query(key, points)
+    return jax.vmap(objective.loss, in_axes=(0, None))(rows, label), rows
+
+  return loss_fn
 
 
 def achieved(targeted: bool):

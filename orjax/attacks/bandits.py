@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from orjax import geometry
+from orjax import objectives
 from orjax.attacks import successes
 from orjax.types import Attack
 from orjax.types import Objective
 from orjax.types import StepInfo
-
 
 _MAX_ODDS = 13.8  # log odds of 1 - 1e-6
 
@@ -31,44 +31,6 @@ def exponentiated_gradient(prior: jax.Array, gradient: jax.Array, rate: float) -
   """
   odds = jnp.log1p(prior) - jnp.log1p(-prior) + 2 * rate * gradient
   return jnp.tanh(jnp.clip(odds, -_MAX_ODDS, _MAX_ODDS) / 2)
-
-
-def _bandit_step(objective, *, radius, norm, step_size, prior_learning_rate, exploration,
-                 spacing, prior_size):
-
-  def init(key, example):
-    del key
-    image = example.image
-    height, width, channels = image.shape
-    shape = (height, width) if prior_size is None else (prior_size, prior_size)
-    if prior_size is not None and prior_size > min(height, width):
-      raise ValueError(f"prior_size={prior_size} is more than the {min(height, width)} pixels "
-                       f"along a side of the image: ask for at most that many tiles")
-    return BanditsState(image, jnp.zeros((*shape, channels), image.dtype), image)
-
-  def step(key, oracle, example, state):
-    direction_key, query_key = jax.random.split(key)
-    image, prior = state.image, state.prior
-    up = lambda tiles: geometry.enlarge(tiles, *image.shape[:2])
-    noise = exploration * jax.random.normal(
-        direction_key, prior.shape, image.dtype) / jnp.sqrt(float(prior.size))
-    probes = [image + spacing * geometry.steepest(up(direction), "l2")
-              for direction in (prior + noise, prior - noise)]
-    rows = oracle.query(query_key, jnp.stack([image, *probes]))
-    loss, up_loss, down_loss = jax.vmap(objective.loss, in_axes=(0, None))(
-        rows, example.label)
-    # The prior points to where the loss falls.
-    gradient = (down_loss - up_loss) / (spacing * exploration) * noise
-    gradient = jnp.where(jnp.isfinite(gradient), gradient, 0)
-    prior = (exponentiated_gradient(prior, gradient, prior_learning_rate)
-             if norm == "linf" else prior + prior_learning_rate * gradient)
-    moved = geometry.project(image + step_size * geometry.steepest(up(prior), norm),
-                             example.image, radius, norm)
-    info = StepInfo(loss, objective.achieved(rows[0], example.label), jnp.zeros((), bool),
-                    jnp.int32(3 * oracle.queries_per_row))
-    return BanditsState(moved, prior, image), info
-
-  return Attack(init, step)
 
 
 def bandits(objective: Objective, *, radius: float = 0.05, norm: str = "linf",
@@ -106,10 +68,39 @@ def bandits(objective: Objective, *, radius: float = 0.05, norm: str = "linf",
     Ilyas et al. (2018b), algorithms 1 to 3 and `src/main.py` of their code.
   """
   geometry.check_norm(norm)
-  attack = _bandit_step(
-      objective, radius=radius, norm=norm, step_size=step_size, spacing=spacing,
-      prior_learning_rate=prior_learning_rate, exploration=exploration,
-      prior_size=prior_size)
+
+  def init(key, example):
+    del key
+    image = example.image
+    height, width, channels = image.shape
+    shape = (height, width) if prior_size is None else (prior_size, prior_size)
+    if prior_size is not None and prior_size > min(height, width):
+      raise ValueError(f"prior_size={prior_size} is more than the {min(height, width)} pixels "
+                       f"along a side of the image: ask for at most that many tiles")
+    return BanditsState(image, jnp.zeros((*shape, channels), image.dtype), image)
+
+  def step(key, oracle, example, state):
+    direction_key, query_key = jax.random.split(key)
+    image, prior = state.image, state.prior
+    up = lambda tiles: geometry.enlarge(tiles, *image.shape[:2])
+    noise = exploration * jax.random.normal(
+        direction_key, prior.shape, image.dtype) / jnp.sqrt(float(prior.size))
+    probes = [image + spacing * geometry.steepest(up(direction), "l2")
+              for direction in (prior + noise, prior - noise)]
+    (loss, up_loss, down_loss), rows = objectives.asked(objective, oracle, example.label)(
+        query_key, jnp.stack([image, *probes]))
+    # The prior points to where the loss falls.
+    gradient = (down_loss - up_loss) / (spacing * exploration) * noise
+    gradient = jnp.where(jnp.isfinite(gradient), gradient, 0)
+    prior = (exponentiated_gradient(prior, gradient, prior_learning_rate)
+             if norm == "linf" else prior + prior_learning_rate * gradient)
+    moved = geometry.project(image + step_size * geometry.steepest(up(prior), norm),
+                             example.image, radius, norm)
+    info = StepInfo(loss, objective.achieved(rows[0], example.label), jnp.zeros((), bool),
+                    jnp.int32(3 * oracle.queries_per_row))
+    return BanditsState(moved, prior, image), info
+
+  attack = Attack(init, step)
   if confirmations:
     attack = successes.confirmed(attack, objective, num_queries=confirmations)
   return successes.until_success(attack)

@@ -8,6 +8,7 @@ import optax
 
 from orjax import estimators
 from orjax import geometry
+from orjax import objectives
 from orjax.attacks import wrappers
 from orjax.attacks.starts import Start
 from orjax.types import Attack
@@ -52,13 +53,10 @@ def descent(objective: Objective, estimator: Estimator, *, trade_off: jax.Array,
     return DescentState(w, optimizer.init(w), geometry.from_tanh_space(w))
 
   def step(key, oracle, example, state):
-    def loss_fn(key, points):
-      rows = oracle.query(key, points)
-      return jax.vmap(objective.loss, in_axes=(0, None))(rows, example.label), rows
-
     image, pull_back = jax.vjp(geometry.from_tanh_space, state.w)
     reference = geometry.from_tanh_space(geometry.to_tanh_space(example.image))
-    found = estimator.estimate(key, loss_fn, image)
+    found = estimator.estimate(
+        key, objectives.asked(objective, oracle, example.label), image)
     # A direction that is no number says nothing.
     slope = jnp.where(jnp.isfinite(found.gradient), found.gradient, 0)
     gradient, = pull_back(2 * (image - reference) + trade_off * slope)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from orjax import estimators
 from orjax import geometry
+from orjax import objectives
 from orjax.attacks import solvers
 from orjax.attacks.starts import Start
 from orjax.types import Attack
@@ -24,9 +25,8 @@ def measure(objective: Objective, trade_off: jax.Array, oracle: Oracle, key: Key
   Returns:
     The losses [N] and the oracle's answers [N, K].
   """
-  rows = oracle.query(key, points)
+  hinges, rows = objectives.asked(objective, oracle, label)(key, points)
   distances = jnp.sum(jnp.square(points - reference[None]), axis=(1, 2, 3))
-  hinges = jax.vmap(objective.loss, in_axes=(0, None))(rows, label)
   return distances + trade_off * hinges, rows
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from orjax import estimators
 from orjax import geometry
+from orjax import objectives
 from orjax.attacks import successes
 from orjax.types import Attack
 from orjax.types import Estimator
@@ -88,11 +89,8 @@ def pgd(objective: Objective, estimator: Estimator, *, radius: float = 0.05,
             jnp.where(stuck, 0, num_losses))
 
   def step(key, oracle, example, state):
-    def loss_fn(key, points):
-      rows = oracle.query(key, points)
-      return jax.vmap(objective.loss, in_axes=(0, None))(rows, example.label), rows
-
-    found = estimator.estimate(key, loss_fn, state.image)
+    found = estimator.estimate(
+        key, objectives.asked(objective, oracle, example.label), state.image)
     # A direction that is no number says nothing.
     slope = jnp.where(jnp.isfinite(found.gradient), found.gradient, 0)
     gradient = momentum * state.gradient + (1 - momentum) * slope
