@@ -33,7 +33,7 @@ def main():
     if not 0 < rate < 0.5:
       raise ValueError(f"--misclassification_rate={rate:g} must be between 0 and 0.5")
   records.make_folder(_OUT.value)
-  model = classifiers.load_jax(common.DATASET.value)
+  model = classifiers.load_deterministic(common.DATASET.value)
   test = common.test_images(model)
   predict = jax.jit(lambda v, x: model.clean(v).query(None, x))
   with oracles.full_precision():

@@ -1,5 +1,6 @@
 """The classifier under attack: one of orjax's, trained first if need be, or the user's own."""
 
+import functools
 import os
 from typing import Any, Callable, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 
 import common
 import own_models
+import recipes
 from orjax import checkpoints
 from orjax import datasets
 from orjax import models
@@ -19,16 +21,13 @@ from orjax.types import Oracle
 
 MODEL_DIR = flags.DEFINE_string(
     "model_dir", "models", "Where trained classifiers are saved and looked for.")
-NUM_EPOCHS = flags.DEFINE_integer(
-    "num_epochs", None, "Training epochs, if the classifier must be trained "
-    "(default: 50, the recipe of the ZOO networks).", lower_bound=1)
 ROWS_PER_CALL = flags.DEFINE_integer(
     "rows_per_call", None, "For memory: images the network sees at a time (default: all, or "
     "of large images 16 on a CPU and 256 elsewhere). A folder of records keeps to one value.",
     lower_bound=1)
 
-_BATCH_SIZE = 128
-# ZOO's train_models.py keeps the first 5,000 images of MNIST and CIFAR10 for validation.
+# ZOO's train_models.py keeps the first 5,000 images of MNIST and CIFAR10 for validation;
+# Madry et al. train on all.
 _NUM_VALIDATION = {"mnist": 5000, "cifar10": 5000, "digits": 0}
 _LARGE = 64 * 64 * 3  # entries of an image
 
@@ -38,31 +37,49 @@ class Model(NamedTuple):
 
   Attributes:
     clean: `clean(variables) -> Oracle` of probabilities: the undefended model.
-    apply: `apply(variables, images) -> logits`; None of a model outside JAX.
+    logits: `logits(variables) -> Oracle` of logits; None of a model outside JAX.
+    apply: `apply(variables, images) -> logits`; None of a model outside JAX, or if noise
+      inside the network is on.
     variables: its parameters.
     image_shape: (H, W, C).
     num_classes: K.
     name: for the records.
     fingerprint: for the manifest.
+    training: facts about its training, as far as they are known.
   """
 
   clean: Callable[[Any], Oracle]
+  logits: Callable[[Any], Oracle] | None
   apply: Callable[[Any, jax.Array], jax.Array] | None
   variables: Any
   image_shape: tuple[int, int, int]
   num_classes: int
   name: str
   fingerprint: str
+  training: dict
 
 
 def _of_jax(apply, variables, image_shape, num_classes, name):
-  def clean(variables):
-    return oracles.from_predict(lambda v, x: jax.nn.softmax(apply(v, x)), variables,
+  def oracle(finish, variables):
+    return oracles.from_predict(lambda v, x: finish(apply(v, x)), variables,
                                 rows_per_call=rows_per_call(image_shape))
 
   variables = jax.tree.map(jnp.asarray, variables)
-  return Model(clean, apply, variables, image_shape, num_classes, name,
-               checkpoints.fingerprint(variables))
+  return Model(functools.partial(oracle, jax.nn.softmax), functools.partial(oracle, lambda x: x),
+               apply, variables, image_shape, num_classes, name,
+               checkpoints.fingerprint(variables), {})
+
+
+def _with_noise_inside(model, apply_noisy):
+  """The same, with noise inside the network at test time."""
+  def oracle(finish, variables):
+    return oracles.from_random_predict(
+        lambda v, keys, x: finish(apply_noisy(v, keys, x)), variables,
+        rows_per_call=rows_per_call(model.image_shape))
+
+  return model._replace(
+      clean=functools.partial(oracle, jax.nn.softmax),
+      logits=functools.partial(oracle, lambda x: x), apply=None)
 
 
 def rows_per_call(image_shape: tuple[int, ...]) -> int | None:
@@ -79,7 +96,7 @@ def shapes(dataset: str) -> tuple[tuple[int, int, int], int]:
     return own_models.outside_model()[1:]
   if own_models.MODEL.value:
     return own_models.jax_model()[2:]
-  classifier = models.build(_small_network(dataset))
+  classifier = models.build(recipes.network(dataset, recipes.from_flags()))
   return classifier.image_shape, classifier.num_classes
 
 
@@ -92,71 +109,74 @@ def load(dataset: str) -> Model:
     fn, image_shape, num_classes = own_models.outside_model()
     oracle = oracles.from_host(fn, num_classes, rows_per_call=rows_per_call(image_shape),
                                max_rows=own_models.MAX_ROWS.value)
-    return Model(lambda variables: oracle, None, (), image_shape, num_classes,
-                 own_models.name(), "outside JAX")
-  return load_or_train(dataset)
+    return Model(lambda variables: oracle, None, None, (), image_shape, num_classes,
+                 own_models.name(), "outside JAX", {})
+  return load_or_train(dataset, recipes.from_flags())
 
 
 def load_jax(dataset: str) -> Model:
   """As `load`, for mains that need the model inside JAX."""
   model = load(dataset)
-  if model.apply is None:
+  if model.logits is None:
     raise ValueError("--host_model is for attacks that only ask: pass a --model in JAX")
   return model
 
 
-def _small_network(dataset):
-  if dataset == "imagenet2012":
-    raise ValueError("orjax trains no ImageNet network: pass yours with "
-                     "--model=path/to/file.py:factory, or torchvision's weights with "
-                     "--model=resnet50 --weights=FILE")
-  return f"convnet_{dataset}"
+def load_deterministic(dataset: str) -> Model:
+  """As `load_jax`, for mains that need a function without noise of its own."""
+  model = load_jax(dataset)
+  if model.apply is None:
+    raise ValueError("noise inside the network is on at test time: pass --notest_noise")
+  return model
 
 
-def model_folder(dataset: str) -> str:
-  """Where the classifier of a data set lives."""
-  return os.path.join(os.path.expanduser(MODEL_DIR.value), _small_network(dataset))
+def model_folder(dataset: str, recipe: recipes.Recipe) -> str:
+  """Where a classifier lives."""
+  return os.path.join(os.path.expanduser(MODEL_DIR.value), recipes.name(dataset, recipe))
 
 
-def load_or_train(dataset: str) -> Model:
-  """Finds the data set's classifier under --model_dir, or trains it first."""
-  name = _small_network(dataset)
-  classifier = models.build(name)
-  folder = model_folder(dataset)
-  meta = {"model": name, "dataset": dataset}
-  saved = checkpoints.load(folder)
-  if saved is not None:
-    checkpoints.check_meta(folder, saved.meta, meta)
+def load_or_train(dataset: str, recipe: recipes.Recipe) -> Model:
+  """Finds a classifier under --model_dir, or trains it first."""
+  name, folder = recipes.name(dataset, recipe), model_folder(dataset, recipe)
+  classifier = models.build(
+      recipes.network(dataset, recipe), noise_location=recipe.inside,
+      noise_stddev=recipe.stddev if recipe.inside else 0.0)
+  saved = checkpoints.load(folder, meta={"model": name, "dataset": dataset})
   if saved is None or not saved.meta["finished"]:
-    if jax.process_count() > 1:
-      raise ValueError(f"there is no finished {name} in {folder}: train it in one process "
-                       f"with train_classifier.py --dataset={dataset} first")
-    saved = train(dataset)
+    saved = train(dataset, recipe)
   variables = saved.state["variables"] if isinstance(saved.state, dict) else (
       saved.state.variables)
-  expected = jax.eval_shape(classifier.init, jax.random.key(0))
-  if (jax.tree.map(lambda x: x.shape, variables)
-      != jax.tree.map(lambda x: x.shape, expected)):
-    raise ValueError(f"the checkpoint in {folder} does not fit {name}: pass another "
-                     f"--model_dir")
-  return _of_jax(classifier.apply, variables, classifier.image_shape,
-                 classifier.num_classes, name)
+  variables = checkpoints.fitted(
+      folder, variables, jax.eval_shape(classifier.init, jax.random.key(0)))
+  model = _of_jax(classifier.apply, variables, classifier.image_shape,
+                  classifier.num_classes, name)._replace(training=saved.meta)
+  if recipe.inside and recipes.TEST_NOISE.value:
+    return _with_noise_inside(model, classifier.apply_noisy)
+  return model
 
 
-def train(dataset: str) -> checkpoints.Checkpoint:
-  """Trains the data set's classifier by the recipe of the ZOO networks."""
-  name = _small_network(dataset)
-  classifier = models.build(name)
+def train(dataset: str, recipe: recipes.Recipe) -> checkpoints.Checkpoint:
+  """Trains a classifier by the recipe of its network; in all processes of a job together."""
+  folder = model_folder(dataset, recipe)
+  classifier = models.build(
+      recipes.network(dataset, recipe), noise_location=recipe.inside,
+      noise_stddev=recipe.stddev if recipe.inside else 0.0)
   train_split = datasets.load(dataset, "train", common.DATA_DIR.value)
-  train_split = datasets.Dataset(*(x[_NUM_VALIDATION[dataset]:] for x in train_split))
-  num_epochs = NUM_EPOCHS.value or 50
-  num_steps = num_epochs * (len(train_split.labels) // _BATCH_SIZE)
-  print(f"training {name} for {num_epochs} epochs ({num_steps} steps) into "
-        f"{model_folder(dataset)}", flush=True)
+  if recipe.network == "convnet":
+    train_split = datasets.Dataset(*(x[_NUM_VALIDATION[dataset]:] for x in train_split))
+  num_steps = recipes.num_steps(recipe, len(train_split.labels))
+  training.check(len(train_split.labels), recipes.BATCH_SIZE.value, num_steps)
+
+  def at_test_time(variables, key, images):
+    if recipe.inside and recipes.TEST_NOISE.value:
+      return classifier.apply_noisy(variables, jax.random.split(key, len(images)), images)
+    return classifier.apply(variables, images)
+
+  print(f"training {recipes.name(dataset, recipe)} for {num_steps} steps of "
+        f"{recipes.BATCH_SIZE.value} images into {folder}", flush=True)
   return training.fit(
-      training.trainer(classifier, training.zoo_optimizer()), train_split,
-      seed=common.SEED.value, num_steps=num_steps, batch_size=_BATCH_SIZE,
-      directory=model_folder(dataset), apply=classifier.apply,
-      meta={"model": name, "dataset": dataset, "batch_size": _BATCH_SIZE,
-            "seed": common.SEED.value},
-      test=datasets.load(dataset, "test", common.DATA_DIR.value))
+      recipes.trainer(dataset, recipe, num_steps), train_split, seed=common.SEED.value,
+      num_steps=num_steps, batch_size=recipes.BATCH_SIZE.value, directory=folder,
+      apply=at_test_time, meta=recipes.meta(dataset, recipe, num_steps, common.SEED.value),
+      test=datasets.load(dataset, "test", common.DATA_DIR.value),
+      seconds_between_saves=recipes.SECONDS_BETWEEN_SAVES.value)

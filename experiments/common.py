@@ -16,6 +16,7 @@ from jax.experimental import multihost_utils
 import numpy as np
 
 import plot_figures
+import recipes
 from orjax import datasets
 from orjax import records
 from orjax import verification
@@ -46,9 +47,9 @@ PROCESS_ID = flags.DEFINE_integer(
 
 # Flags that no record depends on; every other flag of orjax's is part of the manifest.
 _FREE_FLAGS = frozenset((
-    "data_dir", "model_dir", "compilation_cache", "num_epochs", "out", "num_pictures",
-    "trace", "chunk", "max_rows", "weights", "coordinator", "num_processes", "process_id",
-    "distributed"))
+    "data_dir", "model_dir", "compilation_cache", "out", "num_pictures", "trace", "chunk",
+    "max_rows", "weights", "coordinator", "num_processes", "process_id",
+    "distributed")) | recipes.FREE_FLAGS
 
 
 def run(main) -> None:
@@ -109,7 +110,8 @@ def asked(model, numbers: dict) -> dict:
   """All that records depend on: flags, the attack's `numbers`, the model's parameters."""
   # Flags of the mains only: libraries define flags too, and change them.
   modules = flags.FLAGS.flags_by_module_dict()
-  ours = [flag for name in ("common", "classifiers", "own_models", "attack_flags", "sweep", sys.argv[0])
+  ours = [flag for name in ("common", "classifiers", "recipes", "own_models", "attack_flags", "sweep",
+                          sys.argv[0])
           for flag in modules.get(name, ())]
   values = {flag.name: flag.value for flag in ours if flag.name not in _FREE_FLAGS}
   return {**values, **numbers, "model": model.fingerprint}
@@ -130,7 +132,7 @@ def about(**speed) -> dict:
 def test_images(model) -> datasets.Dataset:
   """The images to choose from, as large as the model wants them."""
   dataset = DATASET.value
-  limited = dataset == "imagenet2012" or model.apply is None
+  limited = dataset == "imagenet2012" or model.logits is None
   num_images = NUM_TEST_IMAGES.value or (1000 if limited else None)
   if dataset == "imagenet2012":
     return datasets.load(dataset, SPLIT.value or "validation", DATA_DIR.value,
@@ -152,7 +154,7 @@ def correctly_classified(model, test: datasets.Dataset,
     raise ValueError(f"{DATASET.value} has labels up to {test.labels.max()}, but the model "
                      f"answers {model.num_classes} classes: pass another --dataset or --model")
   # A model outside JAX is asked no more than needed.
-  size = len(test.labels) if model.apply else 2 * num_images
+  size = len(test.labels) if model.logits else 2 * num_images
   classes = np.full(len(test.labels), -1)
   for number, start in enumerate(range(0, len(test.labels), size)):
     classes[start:start + size] = verification.predict_classes(

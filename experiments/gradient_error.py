@@ -100,7 +100,7 @@ def main():
   records.make_folder(_OUT.value)
   out = pathlib.Path(_OUT.value)
   start_key, noise_key = jax.random.split(jax.random.key(common.SEED.value))
-  model = classifiers.load_jax(common.DATASET.value)
+  model = classifiers.load_deterministic(common.DATASET.value)
   test = common.test_images(model)
   chosen, images = common.correctly_classified(model, test, _NUM_IMAGES.value)
   images = jnp.asarray(images)

@@ -49,7 +49,7 @@ def refuse() -> None:
 
 def name() -> str:
   """The user's model, for the records."""
-  if MODEL.value in models.names():
+  if MODEL.value in models.torchvision_names():
     return MODEL.value
   module, factory = (MODEL.value or HOST_MODEL.value).rsplit(":", 1)
   return f"{pathlib.Path(module).stem if module.endswith('.py') else module}:{factory}"
@@ -58,7 +58,7 @@ def name() -> str:
 @functools.cache
 def jax_model():
   """(apply, variables, image_shape, num_classes): what --model stands for, checked."""
-  if MODEL.value in models.names():
+  if MODEL.value in models.torchvision_names():
     if not WEIGHTS.value:
       raise ValueError(f"--model={MODEL.value} needs --weights: a .safetensors or .npz file "
                        f"of torchvision's")

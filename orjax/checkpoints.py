@@ -36,27 +36,50 @@ def save(directory: str, state: Any, meta: dict) -> None:
         state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)))
 
 
-def load(directory: str, target: Any = None) -> Checkpoint | None:
+def load(directory: str, target: Any = None, meta: dict | None = None) -> Checkpoint | None:
   """Reads the newest checkpoint, or None where there is none.
 
   Args:
     directory: a model's folder.
-    target: a tree of arrays to restore into; None gives plain dicts.
+    target: a tree of arrays, or of their shapes, to restore into; None gives plain dicts.
+    meta: facts that the checkpoint must have.
 
   Returns:
     A `Checkpoint` of NumPy arrays.
+
+  Raises:
+    ValueError: the checkpoint has other facts, or its arrays other shapes.
   """
   if not pathlib.Path(directory).expanduser().is_dir():
     return None
-  if target is not None:
-    target = jax.tree.map(np.asarray, target)
   with _manager(directory, create=False) as manager:
     step = manager.latest_step()
     if step is None:
       return None
-    restored = manager.restore(step, args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()))
-  return Checkpoint(restored.state, restored.meta)
+    found = manager.restore(step, args=ocp.args.Composite(
+        state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore()))
+  check_meta(directory, found.meta, meta or {})
+  if target is None:
+    return Checkpoint(found.state, found.meta)
+  return Checkpoint(fitted(directory, found.state, target), found.meta)
+
+
+def fitted(directory: str, state: Any, target: Any) -> Any:
+  """The arrays of `state` in the tree of `target`, whose names and shapes must agree.
+
+  Raises:
+    ValueError: they do not; the message says where first.
+  """
+  name = lambda path: jax.tree_util.keystr(path, simple=True, separator=".")
+  arrays = {name(path): x for path, x in jax.tree_util.tree_leaves_with_path(state)}
+  wanted, structure = jax.tree_util.tree_flatten_with_path(target)
+  wanted = {name(path): x for path, x in wanted}
+  for key in sorted(arrays.keys() | wanted.keys()):
+    shapes = [tree[key].shape if key in tree else None for tree in (arrays, wanted)]
+    if shapes[0] != shapes[1]:
+      raise ValueError(f"the checkpoint in {directory} is of another network: its {key} has "
+                       f"shape {shapes[0]}, not {shapes[1]}; pass another --model_dir")
+  return jax.tree.unflatten(structure, [arrays[key] for key in wanted])
 
 
 def check_meta(directory: str, found: dict, wanted: dict) -> None:

@@ -9,33 +9,14 @@ import math
 from typing import Any, Callable
 
 import jax
-from jax.custom_batching import custom_vmap
 import jax.numpy as jnp
 
 from orjax import host
+from orjax import rows as rows_lib
+from orjax.rows import full_precision
 from orjax.types import Oracle
 
-# Rows of a network call are padded to a multiple of this: at ragged shapes the bits of
-# an answer may depend on the row's position in the batch (XLA's CPU backend).
-_ROW_MULTIPLE = 32
 _DRAW_MULTIPLE = 128
-
-
-def full_precision():
-  """Context in which float32 products are computed in float32, not TF32 or bfloat16.
-
-  With finite differences of 1e-4 the hardware's rounding would otherwise look like a
-  defense. 'highest' is the preset that reaches both dots and convolutions.
-  """
-  return jax.default_matmul_precision("highest")
-
-
-def _pad_rows(rows, size):
-  return jnp.pad(rows, ((0, size - len(rows)),) + ((0, 0),) * (rows.ndim - 1))
-
-
-def _next_multiple(number, divisor):
-  return number + -number % divisor
 
 
 def from_predict(predict: Callable, variables: Any = None, *,
@@ -60,34 +41,37 @@ def from_predict(predict: Callable, variables: Any = None, *,
   Raises:
     ValueError: `rows_per_call` is below 1.
   """
-  if rows_per_call is not None and rows_per_call < 1:
-    raise ValueError(f"rows_per_call must be at least 1, not {rows_per_call}")
+  def answer(variables, images):
+    return predict(images) if variables is None else predict(variables, images)
 
-  def call(variables, images):
-    with full_precision():
-      size = _next_multiple(len(images), _ROW_MULTIPLE)
-      padded = _pad_rows(images, min(size, rows_per_call or size))
-      answers = predict(padded) if variables is None else predict(variables, padded)
-      return answers[:len(images)]
+  ask = rows_lib.on_rows(answer, rows_per_call)
+  return Oracle(lambda key, images: ask(variables, images))
 
-  def pull_back(variables, images, cotangents):
-    # The forward pass in here is the one of the answers again: XLA merges the two.
-    with full_precision():
-      return jax.vjp(lambda images: call(variables, images), images)[1](cotangents)[0]
 
-  flat_call, flat_pull_back = (
-      _on_one_axis(_a_few_at_a_time(function, rows_per_call)) for function in (call, pull_back))
+def from_random_predict(predict: Callable, variables: Any, *,
+                        rows_per_call: int | None = None) -> Oracle:
+  """Asks a classifier that is random itself, such as one with noise inside the network.
 
-  @jax.custom_vjp
-  def ask(variables, images):
-    return flat_call(variables, images)
+  Args:
+    predict: `predict(variables, keys [B], images [B, H, W, C]) -> answers [B, K]`, which
+      draws whatever is random in a row from the key of that row.
+    variables: the model's parameters.
+    rows_per_call: as in `from_predict`.
 
-  ask.defvjp(lambda variables, images: (flat_call(variables, images), (variables, images)),
-             lambda asked, cotangents: (None, flat_pull_back(*asked, cotangents)))
+  Returns:
+    An `Oracle`, one query a row; a pure function of the key, differentiable as
+    `from_predict` is.
+
+  Raises:
+    ValueError: `rows_per_call` is below 1.
+  """
+  def answer(variables, key_data, images):
+    return predict(variables, jax.random.wrap_key_data(key_data), images)
+
+  ask = rows_lib.on_rows(answer, rows_per_call)
 
   def query(key, images):
-    del key
-    return ask(variables, images)
+    return ask(variables, jax.random.key_data(jax.random.split(key, len(images))), images)
 
   return Oracle(query)
 
@@ -129,40 +113,6 @@ def from_host(fn: Callable, num_classes: int, *, rows_per_call: int | None = Non
   endpoint = host.Endpoint(fn, num_classes, rows_per_call=rows_per_call, max_rows=max_rows,
                            attempts=attempts, first_wait=first_wait)
   return Oracle(lambda key, images: host.ask(endpoint, key, images))
-
-
-def _a_few_at_a_time(function, rows_per_call):
-  """`function(variables, *rows [B, ...])`, called with `rows_per_call` rows at a time."""
-
-  def in_turn(variables, *rows):
-    num_rows = len(rows[0])
-    if rows_per_call is None or num_rows <= rows_per_call:
-      return function(variables, *rows)
-    size = _next_multiple(num_rows, rows_per_call)
-    parts = [_pad_rows(x, size).reshape(-1, rows_per_call, *x.shape[1:]) for x in rows]
-    answers = jax.lax.map(lambda part: function(variables, *part), parts)
-    return answers.reshape(-1, *answers.shape[2:])[:num_rows]
-
-  return in_turn
-
-
-def _on_one_axis(function):
-  """Under vmap, `function(variables, *rows [B, ...])` still runs on one axis of rows."""
-  flat = custom_vmap(function)
-
-  @flat.def_vmap
-  def rule(axis_size, in_batched, variables, *rows):
-    variables_batched, *rows_batched = in_batched
-    if any(jax.tree.leaves(variables_batched)):
-      raise NotImplementedError("vmap over model variables: query the models in turn")
-    if not any(rows_batched):
-      return flat(variables, *rows), False
-    rows = [x if batched else jnp.broadcast_to(x[None], (axis_size, *x.shape))
-            for x, batched in zip(rows, rows_batched)]
-    answers = flat(variables, *(x.reshape(-1, *x.shape[2:]) for x in rows))
-    return answers.reshape(axis_size, -1, *answers.shape[1:]), True
-
-  return flat
 
 
 def with_output_noise(oracle: Oracle, stddev: jax.Array, *, mean: jax.Array = 0.0) -> Oracle:

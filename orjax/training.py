@@ -1,84 +1,30 @@
-"""Training and evaluating classifiers: a host loop around one jitted step.
+"""Training classifiers over all devices, resumable; and evaluating them.
 
-A host loop, not `lax.scan`: XLA's CPU backend runs convolution gradients inside lax
-loops many times slower than the same step called from Python.
+A host loop around one jitted step, not `lax.scan`: XLA's CPU backend runs convolution
+gradients inside lax loops many times slower than the same step called from Python.
 """
 
+import json
+import os
+import pathlib
 import time
-from typing import Any, Callable, Iterator, NamedTuple
+from typing import Any, Callable, Iterator
 
 import jax
-import jax.numpy as jnp
+from jax.experimental import multihost_utils
+from jax.sharding import PartitionSpec as P
 import numpy as np
-import optax
 
 from orjax import checkpoints
 from orjax import datasets
 from orjax import progress
 from orjax import verification
-from orjax.models import Classifier
+from orjax.trainers import Trainer
 
-
-_SECONDS_BETWEEN_SAVES = 10
-
-
-class TrainState(NamedTuple):
-  """Everything a resumed run needs: step int32, the model's variables, the optimizer's."""
-
-  step: jax.Array
-  variables: Any
-  opt_state: Any
-
-
-class Trainer(NamedTuple):
-  """`init(key) -> TrainState`; `step(key, state, images uint8, labels) -> (state, loss)`."""
-
-  init: Callable[[jax.Array], TrainState]
-  step: Callable[..., tuple[TrainState, jax.Array]]
-
-
-def zoo_optimizer() -> optax.GradientTransformation:
-  """SGD of the ZOO networks: 0.01 / (1 + 1e-6 step), Nesterov momentum 0.9."""
-  return optax.sgd(lambda step: 0.01 / (1 + 1e-6 * jnp.float32(step)), momentum=0.9,
-                   nesterov=True)
-
-
-def trainer(classifier: Classifier, optimizer: optax.GradientTransformation) -> Trainer:
-  """Makes the training step for mean softmax cross-entropy.
-
-  Args:
-    classifier: what to train.
-    optimizer: an optax optimizer over the `params` collection.
-
-  Returns:
-    A `Trainer`; its `step` consumes `key` (the same key at every step: the step's
-    number is folded in).
-  """
-
-  def init(key):
-    variables = classifier.init(key)
-    return TrainState(jnp.zeros((), jnp.int32), variables,
-                      optimizer.init(variables["params"]))
-
-  @jax.jit
-  def step(key, state, images, labels):
-    dropout_key = jax.random.fold_in(key, state.step)
-
-    def loss_fn(params):
-      logits, variables = classifier.apply_train(
-          {**state.variables, "params": params}, dropout_key,
-          images.astype(jnp.float32) / 255)
-      losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-      return losses.mean(), variables
-
-    (loss, variables), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-        state.variables["params"])
-    updates, opt_state = optimizer.update(
-        grads, state.opt_state, state.variables["params"])
-    params = optax.apply_updates(state.variables["params"], updates)
-    return TrainState(state.step + 1, {**variables, "params": params}, opt_state), loss
-
-  return Trainer(init, step)
+METRICS = "metrics.jsonl"
+# Steps between two looks at the metrics, which wait for the device; checkpoints are
+# written at such steps only, so that an interrupted run repeats whole lines of metrics.
+_STEPS_PER_LINE = 10
 
 
 def batches(seed: int, num_examples: int, batch_size: int, start: int) -> Iterator[np.ndarray]:
@@ -95,64 +41,143 @@ def batches(seed: int, num_examples: int, batch_size: int, start: int) -> Iterat
 
 
 def accuracy(apply: Callable, variables: Any, dataset: datasets.Dataset) -> float:
-  """Share of the data set that the noiseless model classifies correctly."""
+  """Share of the data set that the model classifies correctly.
+
+  `apply(variables, key, images) -> logits`; the key drives whatever is random at test time.
+  """
   classes = verification.predict_classes(
-      lambda variables, key, images: apply(variables, images), variables,
+      lambda variables, key, images: apply(variables, key, images), variables,
       jax.random.key(0), dataset.images)
   return float(np.mean(classes == dataset.labels))
 
 
-def fit(make_trainer: Trainer, train: datasets.Dataset, *, seed: int, num_steps: int,
+def check(num_examples: int, batch_size: int, num_steps: int) -> None:
+  """Raises ValueError for a training that cannot be run on the devices there are."""
+  if num_steps < 1:
+    raise ValueError(f"num_steps must be at least 1, not {num_steps}")
+  if not 1 <= batch_size <= num_examples:
+    raise ValueError(f"batch_size={batch_size} must be between 1 and the {num_examples} "
+                     f"training images")
+  if batch_size % jax.device_count():
+    raise ValueError(f"a batch of {batch_size} images does not divide over "
+                     f"{jax.device_count()} devices: pass a multiple of {jax.device_count()}")
+
+
+def fit(trainer: Trainer, train: datasets.Dataset, *, seed: int, num_steps: int,
         batch_size: int, directory: str, meta: dict, test: datasets.Dataset,
-        apply: Callable) -> checkpoints.Checkpoint:
-  """Trains to `num_steps`, saving at the ends of epochs; resumes where it was killed.
+        apply: Callable, seconds_between_saves: float = 60.0) -> checkpoints.Checkpoint:
+  """Trains to `num_steps`, saving on the way; resumes where it was killed.
+
+  Every step works on the whole batch, sharded over all devices of all processes, with the
+  state replicated. On one device a resumed run ends in the same bits as an undisturbed one.
+  The folder's `metrics.jsonl` gets a line every ten steps.
 
   Args:
-    make_trainer: from `trainer`.
+    trainer: from `trainers.trainer`.
     train: training split.
-    seed: of the initial weights, the order of the batches and the dropout.
+    seed: of the initial weights, the order of the batches and all noise.
     num_steps: optimizer steps in all.
-    batch_size: images a step.
+    batch_size: images a step, over all devices.
     directory: where checkpoints go; a run finished there is returned as it is, or
       continued if it had fewer steps.
     meta: JSON facts that identify the model; stored beside its accuracy.
     test: split on which the final accuracy is measured.
-    apply: the classifier's inference function.
+    apply: `apply(variables, key, images) -> logits` at test time.
+    seconds_between_saves: how much work a kill costs at most, beside ten steps.
 
   Returns:
     The finished checkpoint: `state` a `TrainState`, `meta` with `test_accuracy`.
 
   Raises:
-    ValueError: the directory holds a checkpoint of something else.
+    ValueError: the directory holds a checkpoint of something else, or the batch does not
+      fit the devices.
     FloatingPointError: the loss is not finite.
   """
-  init_key, dropout_key = jax.random.split(jax.random.key(seed))
-  state = make_trainer.init(init_key)
-  saved = checkpoints.load(directory, state)
-  if saved is not None:
-    checkpoints.check_meta(directory, saved.meta, meta)
-    if saved.meta["finished"] and saved.meta["num_steps"] >= num_steps:
-      return saved
-    state = jax.tree.map(jnp.asarray, saved.state)
+  check(len(train.labels), batch_size, num_steps)
+  init_key, step_key = jax.random.split(jax.random.key(seed))
+  shapes = jax.eval_shape(trainer.init, init_key)
+  saved = checkpoints.load(directory, shapes, meta)
+  if saved is not None and saved.meta["finished"] and saved.meta["num_steps"] >= num_steps:
+    return saved
+  mesh = jax.make_mesh((jax.device_count(),), ("batch",),
+                       axis_types=(jax.sharding.AxisType.Auto,))
+  everywhere, rows = (jax.NamedSharding(mesh, spec) for spec in (P(), P("batch")))
+  # Every process has all the data and hands its devices their part.
+  place = lambda x, sharding: jax.make_array_from_callback(
+      x.shape, sharding, lambda index: x[index])
+  state = trainer.init(init_key) if saved is None else saved.state
+  state = jax.tree.map(lambda x: place(np.asarray(x), everywhere), state)
+  step_fn = jax.jit(trainer.step, donate_argnums=1, out_shardings=everywhere)
   start = int(state.step)
-  per_epoch = len(train.labels) // batch_size
-  order = batches(seed, len(train.labels), batch_size, start)
+  log = _Log(directory, start)
   label = f"training {meta['model']}"
-  last_save = time.monotonic()
+  window, last_save = [], time.monotonic()
   with progress.Progress(num_steps, initial=start, unit="step", label=label) as bar:
-    for step, index in zip(range(start, num_steps), order):
-      state, loss = make_trainer.step(
-          dropout_key, state, train.images[index], train.labels[index])
-      bar.update(1, f"loss {float(loss):.4f}")
-      if not np.isfinite(float(loss)):
-        raise FloatingPointError(f"the loss is {float(loss)} at step {step}: lower the "
-                                 f"learning rate or check the data")
-      if ((step + 1) % per_epoch == 0 and step + 1 < num_steps
-          and time.monotonic() - last_save > _SECONDS_BETWEEN_SAVES):
-        checkpoints.save(directory, state, {
-            **meta, "num_steps": step + 1, "finished": False})
+    order = batches(seed, len(train.labels), batch_size, start)
+    for step, index in zip(range(start + 1, num_steps + 1), order):
+      state, metrics = step_fn(step_key, state, place(train.images[index], rows),
+                               place(train.labels[index], rows))
+      window.append(metrics)
+      if step % _STEPS_PER_LINE and step < num_steps:
+        continue
+      bar.update(len(window), log.write(step, jax.device_get(window), batch_size))
+      window = []
+      if step < num_steps and _agreed(
+          time.monotonic() - last_save > seconds_between_saves):
+        checkpoints.save(directory, _whole(state), {
+            **meta, "num_steps": step, "finished": False})
         last_save = time.monotonic()
+  state = _whole(state)
   meta = {**meta, "num_steps": int(state.step), "finished": True,
           "test_accuracy": accuracy(apply, state.variables, test)}
   checkpoints.save(directory, state, meta)
   return checkpoints.Checkpoint(state, meta)
+
+
+def _whole(state):
+  """A replicated state as NumPy arrays, on every process."""
+  return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), state)
+
+
+def _agreed(mine: bool) -> bool:
+  """What process 0 says, as all must save at the same step."""
+  if jax.process_count() == 1:
+    return mine
+  return bool(multihost_utils.broadcast_one_to_all(np.asarray(mine)))
+
+
+class _Log:
+  """The folder's metrics, without what a killed run did after its last checkpoint."""
+
+  def __init__(self, directory, start):
+    self._path = pathlib.Path(directory).expanduser() / METRICS
+    self._since = time.monotonic()
+    if jax.process_index():
+      return
+    self._path.parent.mkdir(parents=True, exist_ok=True)
+    lines = self._path.read_text().splitlines() if self._path.exists() else []
+    kept = []
+    for line in lines:
+      try:
+        if json.loads(line)["step"] <= start:
+          kept.append(line)
+      except ValueError:
+        break  # torn by a power cut
+    temporary = self._path.with_suffix(f".{os.getpid()}.partial")
+    temporary.write_text("".join(f"{line}\n" for line in kept))
+    temporary.replace(self._path)
+
+  def write(self, step: int, window: list[dict], batch_size: int) -> str:
+    """Appends the means over the last steps; returns them in words."""
+    now = time.monotonic()
+    rate, self._since = len(window) * batch_size / (now - self._since), now
+    means = {name: float(np.mean([metrics[name] for metrics in window]))
+             for name in window[0]}
+    if not np.isfinite(means["loss"]):
+      raise FloatingPointError(f"the loss is {means['loss']} at step {step}: lower the "
+                               f"learning rate or check the data")
+    if jax.process_index() == 0:
+      with open(self._path, "a") as file:
+        file.write(json.dumps({"step": step, **means, "images_per_second": rate}) + "\n")
+    return (f"loss {means['loss']:.4f}, accuracy {means['accuracy']:.3f}, "
+            f"{rate:.0f} images/s")

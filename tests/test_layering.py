@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # What each module of orjax may import from orjax.
 ALLOWED = {
     "types": set(),
-    "geometry": {"types"}, "objectives": {"types"}, "oracles": {"types", "host"},
+    "geometry": {"types"}, "objectives": {"types"}, "oracles": {"types", "host", "rows"}, "rows": set(),
     "estimators": {"types"}, "theory": {"theory"}, "host": set(),
     "progress": set(), "records": set(), "datasets": set(),
     "attacks": {"types", "geometry", "objectives", "estimators", "attacks"},
@@ -21,7 +21,8 @@ ALLOWED = {
     "runner": {"types", "host", "engine", "tasks", "trials", "progress", "snapshots"},
     "models": {"models"},
     "checkpoints": set(),
-    "training": {"models", "datasets", "checkpoints", "progress", "verification"},
+    "trainers": {"geometry", "models"},
+    "training": {"trainers", "datasets", "checkpoints", "progress", "verification"},
     "__init__": {"trials"},
 }
 FORBIDDEN = {"absl", "matplotlib", "experiments", "common", "tensorflow"}

@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from orjax.models import convnet
+from orjax.models import layers
 from orjax.models import resnet
+from orjax.models import wide_resnet
 
 
 class Classifier(NamedTuple):
@@ -15,28 +17,37 @@ class Classifier(NamedTuple):
   Attributes:
     init: `init(key) -> variables`.
     apply: `apply(variables, images [B, H, W, C] in [0, 1]) -> logits [B, K]`,
-      at inference: no dropout, running statistics.
+      at inference: no dropout, running statistics, no noise.
+    apply_noisy: `apply_noisy(variables, keys [B], images) -> logits`, at inference with the
+      noise inside the network, drawn for each row from its key.
     apply_train: `apply_train(variables, key, images) -> (logits, variables)`, in
-      training: dropout from `key`, the returned variables carry new statistics.
+      training: dropout and the noise inside the network from `key`, the returned
+      variables carry new statistics.
     image_shape: (H, W, C).
     num_classes: K.
   """
 
   init: Callable[[jax.Array], Any]
   apply: Callable[[Any, jax.Array], jax.Array]
+  apply_noisy: Callable[[Any, jax.Array, jax.Array], jax.Array]
   apply_train: Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Any]]
   image_shape: tuple[int, int, int]
   num_classes: int
 
 
-_MODULES = {
+_TRAINED = {
     "convnet_digits": (convnet.digits, (8, 8, 1)),
     "convnet_mnist": (convnet.mnist, (28, 28, 1)),
     "convnet_cifar10": (convnet.cifar10, (32, 32, 3)),
+    "resnet32_cifar10": (wide_resnet.resnet32, (32, 32, 3)),
+    "wide_resnet32_10_cifar10": (wide_resnet.wide_resnet32_10, (32, 32, 3)),
+}
+_TORCHVISION = {
     "resnet18": (resnet.resnet18, (224, 224, 3)),
     "resnet34": (resnet.resnet34, (224, 224, 3)),
     "resnet50": (resnet.resnet50, (224, 224, 3)),
 }
+_MODULES = _TRAINED | _TORCHVISION
 
 
 def names() -> tuple[str, ...]:
@@ -44,22 +55,39 @@ def names() -> tuple[str, ...]:
   return tuple(_MODULES)
 
 
-def build(name: str) -> Classifier:
+def torchvision_names() -> tuple[str, ...]:
+  """Those among them that take torchvision's weights."""
+  return tuple(_TORCHVISION)
+
+
+def build(name: str, *, dtype: Any = jnp.float32, noise_location: str | None = None,
+          noise_stddev: float = 0.0) -> Classifier:
   """Builds a classifier by name.
 
   Args:
     name: one of `names()`.
+    dtype: in which the layers compute; parameters and logits are float32 all the same.
+      Not of torchvision's networks.
+    noise_location: after which convolutions Gaussian noise is added in training, and by
+      `apply_noisy`: `every`, or the `first` or `second` of each block; None for nowhere.
+    noise_stddev: of that noise.
 
   Returns:
     A `Classifier`; two calls give functions that compute the same.
 
   Raises:
-    ValueError: the name is unknown.
+    ValueError: the name is unknown, or no network has such noise.
   """
   if name not in _MODULES:
     raise ValueError(f"unknown model {name!r}: choose one of {', '.join(names())}")
+  layers.check_noise(noise_location, noise_stddev)
   make_module, image_shape = _MODULES[name]
-  module = make_module()
+  options = {"dtype": dtype, "noise_location": noise_location, "noise_stddev": noise_stddev}
+  if name in _TORCHVISION:
+    if options != {"dtype": jnp.float32, "noise_location": None, "noise_stddev": 0.0}:
+      raise ValueError(f"{name} has neither another dtype nor noise: leave them out")
+    options = {}
+  module = make_module(**options)
 
   def init(key):
     # One compiled program instead of hundreds of eager calls.
@@ -68,10 +96,18 @@ def build(name: str) -> Classifier:
   def apply(variables, images):
     return module.apply(variables, images)
 
+  def apply_noisy(variables, keys, images):
+    if noise_location is None:
+      return module.apply(variables, images)
+    return module.apply(variables, images, noise_keys=keys)
+
   def apply_train(variables, key, images):
+    dropout_key, noise_key = jax.random.split(key)
+    noise = {} if noise_location is None else {
+        "noise_keys": jax.random.split(noise_key, len(images))}
     logits, updates = module.apply(
-        variables, images, train=True, rngs={"dropout": key},
-        mutable=["batch_stats"])
+        variables, images, train=True, rngs={"dropout": dropout_key},
+        mutable=["batch_stats"], **noise)
     return logits, {**variables, **updates}
 
-  return Classifier(init, apply, apply_train, image_shape, module.num_classes)
+  return Classifier(init, apply, apply_noisy, apply_train, image_shape, module.num_classes)

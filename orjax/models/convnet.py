@@ -6,11 +6,11 @@ after the first, logits. Images come in [0, 1]; the reference's shift to [-0.5, 
 is done here.
 """
 
-import functools
-
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+
+from orjax.models import layers
 
 
 def _pool_by_reshape(x):
@@ -39,74 +39,52 @@ def _max_pool_bwd(x, g):
 max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
 
 
-def _stride_1_conv(x, kernel, padding):
-  return jax.lax.conv_general_dilated(
-      x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv(x: jax.Array, kernel: jax.Array, padding: str) -> jax.Array:
-  """Convolution of stride 1: [B, H, W, C] with an odd kernel [h, w, C, features].
-
-  The gradient to `x` is written as a convolution itself: inside a loop, XLA on CPUs
-  runs the transposed convolution of `lax` many times slower.
-  """
-  return _stride_1_conv(x, kernel, padding)
-
-
-def _conv_bwd(padding, saved, g):
-  x, kernel = saved
-  flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-  full = [(size - 1, size - 1) for size in kernel.shape[:2]]
-  dx = _stride_1_conv(g, flipped, full if padding == "VALID" else padding)
-  return dx, jax.vjp(lambda k: _stride_1_conv(x, k, padding), kernel)[1](g)[0]
-
-
-conv.defvjp(lambda x, kernel, padding: (conv(x, kernel, padding), (x, kernel)), _conv_bwd)
-
-
-def _flax_conv(x, kernel, strides, padding, **options):
-  dilations = options.get("lhs_dilation"), options.get("rhs_dilation")
-  if any(step != 1 for steps in (strides, *dilations) for step in steps or ()):
-    raise NotImplementedError("conv has stride 1 and no dilation")
-  return conv(x, kernel, padding)
-
-
 class ConvNet(nn.Module):
-  """Blocks of conv-relu-conv-relu-pool, then dense, dropout, dense, logits."""
+  """Blocks of conv-relu-conv-relu-pool, then dense, dropout, dense, logits.
+
+  `noise_location` and `noise_stddev` say after which convolutions noise is added (before
+  the ReLU) when `noise_keys` [B] are given.
+  """
 
   features: tuple[int, ...]
   hidden: int
   padding: str = "VALID"
   num_classes: int = 10
+  dtype: jnp.dtype = jnp.float32
+  noise_location: str | None = None
+  noise_stddev: float = 0.0
 
   @nn.compact
-  def __call__(self, images, train: bool = False):
+  def __call__(self, images, train: bool = False, noise_keys=None):
     # Keras defaults: Glorot-uniform kernels and zero biases.
     init = nn.initializers.glorot_uniform()
-    x = images - 0.5
-    for features in self.features:
-      for _ in range(2):
-        x = nn.relu(nn.Conv(features, (3, 3), padding=self.padding, kernel_init=init,
-                            conv_general_dilated=_flax_conv)(x))
+    dense = lambda size: nn.Dense(size, kernel_init=init, dtype=self.dtype)
+    x = (images - 0.5).astype(self.dtype)
+    for block, features in enumerate(self.features):
+      for i, place in enumerate(("first", "second")):
+        x = nn.Conv(features, (3, 3), padding=self.padding, kernel_init=init,
+                    dtype=self.dtype, conv_general_dilated=layers.flax_conv)(x)
+        if noise_keys is not None and self.noise_location in ("every", place):
+          x = layers.add_noise(x, noise_keys, 2 * block + i, self.noise_stddev)
+        x = nn.relu(x)
       x = max_pool(x)
     x = x.reshape(x.shape[0], -1)
-    x = nn.relu(nn.Dense(self.hidden, kernel_init=init)(x))
+    x = nn.relu(dense(self.hidden)(x))
     x = nn.Dropout(0.5, deterministic=not train)(x)
-    x = nn.relu(nn.Dense(self.hidden, kernel_init=init)(x))
-    return nn.Dense(self.num_classes, kernel_init=init)(x).astype(jnp.float32)
+    x = nn.relu(dense(self.hidden)(x))
+    return dense(self.num_classes)(x).astype(jnp.float32)
 
 
-def mnist() -> ConvNet:
+def mnist(**options) -> ConvNet:
   """ZOO's MNIST network: 28x28x1, 312,202 parameters."""
-  return ConvNet(features=(32, 64), hidden=200)
+  return ConvNet(features=(32, 64), hidden=200, **options)
 
 
-def cifar10() -> ConvNet:
+def cifar10(**options) -> ConvNet:
   """ZOO's CIFAR10 network: 32x32x3, 1,147,978 parameters."""
-  return ConvNet(features=(64, 128), hidden=256)
+  return ConvNet(features=(64, 128), hidden=256, **options)
 
 
-def digits() -> ConvNet:
+def digits(**options) -> ConvNet:
   """The same design for scikit-learn's 8x8x1 digits; SAME padding keeps pixels."""
-  return ConvNet(features=(32, 64), hidden=64, padding="SAME")
+  return ConvNet(features=(32, 64), hidden=64, padding="SAME", **options)

@@ -1,0 +1,82 @@
+"""Layers that Flax has not: a convolution that is fast in loops, and noise inside a network."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+# Where a network may add noise, within each of its blocks of two convolutions.
+LOCATIONS = ("every", "first", "second")
+
+
+def _lax_conv(x, kernel, strides, padding):
+  return jax.lax.conv_general_dilated(
+      x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: str) -> jax.Array:
+  """Convolution of [B, H, W, C] with a kernel [h, w, C, features].
+
+  The gradient to `x` is written as a convolution of stride 1 itself: inside a loop, XLA on
+  CPUs runs the transposed convolution of `lax` many times slower.
+
+  Args:
+    x: images or features.
+    kernel: of any size.
+    strides: along H and W.
+    padding: `SAME` or `VALID`.
+  """
+  return _lax_conv(x, kernel, strides, padding)
+
+
+def _conv_bwd(strides, padding, saved, g):
+  x, kernel = saved
+  pads = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+  spread = [(0, 0, 0), *((0, 0, stride - 1) for stride in strides), (0, 0, 0)]
+  if any(stride > 1 for stride in strides):
+    g_dense = jax.lax.pad(g, jnp.zeros((), g.dtype), spread)
+  else:
+    g_dense = g
+  around = []
+  for axis, (low, _) in enumerate(pads):
+    before = kernel.shape[axis] - 1 - low
+    after = x.shape[1 + axis] - g_dense.shape[1 + axis] - before + kernel.shape[axis] - 1
+    around.append((before, after))
+  flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+  dx = _lax_conv(g_dense, flipped, (1, 1), around)
+  return dx, jax.vjp(lambda k: _lax_conv(x, k, strides, padding), kernel)[1](g)[0]
+
+
+conv.defvjp(lambda x, kernel, strides, padding: (
+    conv(x, kernel, strides, padding), (x, kernel)), _conv_bwd)
+
+
+def flax_conv(x, kernel, strides, padding, **options):
+  """`conv` in the form that `nn.Conv(conv_general_dilated=)` wants."""
+  dilations = options.get("lhs_dilation"), options.get("rhs_dilation")
+  if any(step != 1 for steps in dilations for step in steps or ()):
+    raise NotImplementedError("conv has no dilation")
+  return conv(x, kernel, tuple(strides), padding)
+
+
+def add_noise(x: jax.Array, keys: jax.Array, layer: int, stddev: float) -> jax.Array:
+  """Adds Gaussian noise to features [B, ...], drawn for each row from a key of its own.
+
+  Args:
+    x: features of `layer`.
+    keys: one per row [B]; a row's noise does not depend on the others.
+    layer: its number, which makes its draws independent of other layers'.
+    stddev: of the noise.
+  """
+  draw = lambda key: jax.random.normal(
+      jax.random.fold_in(key, layer), x.shape[1:], jnp.float32)
+  return x + (stddev * jax.vmap(draw)(keys)).astype(x.dtype)
+
+
+def check_noise(location: str | None, stddev: float) -> None:
+  """Raises ValueError for noise that no network adds."""
+  if location is not None and location not in LOCATIONS:
+    raise ValueError(f"noise_location must be one of {', '.join(LOCATIONS)}, not {location!r}")
+  if not 0 <= stddev < float("inf"):
+    raise ValueError(f"noise_stddev must be 0 or more and finite, not {stddev}")
