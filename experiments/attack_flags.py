@@ -61,7 +61,7 @@ TRADE_OFF = flags.DEFINE_float("trade_off", None, "First trade-off c.", lower_bo
 BINARY_SEARCH_STEPS = flags.DEFINE_integer(
     "binary_search_steps", None, "Values of c tried.", lower_bound=1)
 MAX_STEPS = flags.DEFINE_integer(
-    "max_steps", None, "Iterations per value of c.", lower_bound=1)
+    "max_steps", None, "Iterations per value of c; PGD: steps per start.", lower_bound=1)
 CHECK_EVERY = flags.DEFINE_integer(
     "check_every", None, "Iterations between checks for progress; 0 never gives up "
     "(default: 100; C&W: a tenth of --max_steps).", lower_bound=0)
@@ -72,8 +72,9 @@ START = flags.DEFINE_enum(
     "at random, from where it comes back along the boundary.")
 NORM = flags.DEFINE_enum(
     "norm", "linf", geometry.NORMS, "QL, Bandits: of the ball around the image.")
-RADIUS = flags.DEFINE_float("radius", None, "QL, Bandits: of the ball, in units of [0, 1].")
-STEP_SIZE = flags.DEFINE_float("step_size", None, "QL, Bandits: length of a step.")
+RADIUS = flags.DEFINE_float("radius", None, "QL, Bandits, PGD: of the ball, in units "
+    "of [0, 1].")
+STEP_SIZE = flags.DEFINE_float("step_size", None, "QL, Bandits, PGD: length of a step.")
 MOMENTUM = flags.DEFINE_float(
     "momentum", None, "QL: share of the gradient that is kept, below 1.", lower_bound=0.0)
 PLATEAU = flags.DEFINE_integer(
@@ -89,6 +90,11 @@ PRIOR_LEARNING_RATE = flags.DEFINE_float(
     "prior_learning_rate", None, "Bandits: of the prior.")
 EXPLORATION = flags.DEFINE_float(
     "exploration", None, "Bandits: length of the random part of a probe's direction.")
+NUM_SAMPLES = flags.DEFINE_multi_integer(
+    "num_samples", [1], "Answers that the attacker averages per query; repeat the flag for "
+    "a sweep.", lower_bound=1)
+RESTARTS = flags.DEFINE_integer(
+    "restarts", None, "PGD: random starts (default: 1).")
 CONFIRMATIONS = flags.DEFINE_integer(
     "confirmations", 0, "Fresh answers per step, most of which must agree with a success.",
     lower_bound=0)
@@ -98,12 +104,13 @@ _NUMBERS = (
     MAX_QUERIES, OBJECTIVE, NUM_COORDINATES, SOLVER, SIZES, RESIZE_AT, IMPORTANCE, RESET_ADAM,
     NUM_PAIRS, SMOOTHING, LEARNING_RATE, TRADE_OFF, BINARY_SEARCH_STEPS, MAX_STEPS,
     CHECK_EVERY, RADIUS, STEP_SIZE, MOMENTUM, PLATEAU, PRIOR_SIZE, PRIOR_LEARNING_RATE,
-    EXPLORATION)
+    EXPLORATION, RESTARTS)
 _IN_A_BALL = ("ql", "bandits")
 # Flags of some attacks only that stand for no number of theirs.
 _ONLY = {"norm": _IN_A_BALL, "reversed_plateau": ("ql",),
          "spacing": ("zoo", "bandits"), "start": ("zoo", "nes", "carlini_wagner"),
-         "check_average": ("zoo", "nes", "carlini_wagner")}
+         "check_average": ("zoo", "nes", "carlini_wagner"),
+         "confirmations": ("zoo", "nes", "carlini_wagner", "ql", "bandits")}
 
 
 def define_attack(*names: str) -> None:

@@ -40,6 +40,7 @@ class Model(NamedTuple):
     logits: `logits(variables) -> Oracle` of logits; None of a model outside JAX.
     apply: `apply(variables, images) -> logits`; None of a model outside JAX, or if noise
       inside the network is on.
+    apply_float64: likewise, in float64 where the variables and images are.
     variables: its parameters.
     image_shape: (H, W, C).
     num_classes: K.
@@ -51,6 +52,7 @@ class Model(NamedTuple):
   clean: Callable[[Any], Oracle]
   logits: Callable[[Any], Oracle] | None
   apply: Callable[[Any, jax.Array], jax.Array] | None
+  apply_float64: Callable[[Any, jax.Array], jax.Array] | None
   variables: Any
   image_shape: tuple[int, int, int]
   num_classes: int
@@ -59,14 +61,14 @@ class Model(NamedTuple):
   training: dict
 
 
-def _of_jax(apply, variables, image_shape, num_classes, name):
+def _of_jax(apply, apply_float64, variables, image_shape, num_classes, name):
   def oracle(finish, variables):
     return oracles.from_predict(lambda v, x: finish(apply(v, x)), variables,
                                 rows_per_call=rows_per_call(image_shape))
 
   variables = jax.tree.map(jnp.asarray, variables)
   return Model(functools.partial(oracle, jax.nn.softmax), functools.partial(oracle, lambda x: x),
-               apply, variables, image_shape, num_classes, name,
+               apply, apply_float64, variables, image_shape, num_classes, name,
                checkpoints.fingerprint(variables), {})
 
 
@@ -79,7 +81,23 @@ def _with_noise_inside(model, apply_noisy):
 
   return model._replace(
       clean=functools.partial(oracle, jax.nn.softmax),
-      logits=functools.partial(oracle, lambda x: x), apply=None)
+      logits=functools.partial(oracle, lambda x: x), apply=None,
+      apply_float64=None)
+
+
+def in_float64(model: Model) -> Model:
+  """The same network in float64; call under `jax.enable_x64`."""
+  if model.apply_float64 is None:
+    raise ValueError("--float64 is for networks without noise inside: pass --notest_noise")
+  variables = jax.tree.map(
+      lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x,
+      model.variables)
+  images = jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float64)
+  found = jax.eval_shape(model.apply_float64, variables, images).dtype
+  if found != jnp.float64:
+    raise ValueError(f"the model computes in {found} whatever it is given: leave --float64 out")
+  return _of_jax(model.apply_float64, model.apply_float64, variables, model.image_shape,
+                 model.num_classes, model.name)
 
 
 def rows_per_call(image_shape: tuple[int, ...]) -> int | None:
@@ -104,12 +122,13 @@ def load(dataset: str) -> Model:
   """The model that the flags name; the data set's own is trained first if need be."""
   own_models.check_flags()
   if own_models.MODEL.value:
-    return _of_jax(*own_models.jax_model(), own_models.name())
+    apply, *rest = own_models.jax_model()
+    return _of_jax(apply, apply, *rest, own_models.name())
   if own_models.HOST_MODEL.value:
     fn, image_shape, num_classes = own_models.outside_model()
     oracle = oracles.from_host(fn, num_classes, rows_per_call=rows_per_call(image_shape),
                                max_rows=own_models.MAX_ROWS.value)
-    return Model(lambda variables: oracle, None, None, (), image_shape, num_classes,
+    return Model(lambda variables: oracle, None, None, None, (), image_shape, num_classes,
                  own_models.name(), "outside JAX", {})
   return load_or_train(dataset, recipes.from_flags())
 
@@ -148,7 +167,8 @@ def load_or_train(dataset: str, recipe: recipes.Recipe) -> Model:
       saved.state.variables)
   variables = checkpoints.fitted(
       folder, variables, jax.eval_shape(classifier.init, jax.random.key(0)))
-  model = _of_jax(classifier.apply, variables, classifier.image_shape,
+  in_double = models.build(recipes.network(dataset, recipe), dtype=jnp.float64)
+  model = _of_jax(classifier.apply, in_double.apply, variables, classifier.image_shape,
                   classifier.num_classes, name)._replace(training=saved.meta)
   if recipe.inside and recipes.TEST_NOISE.value:
     return _with_noise_inside(model, classifier.apply_noisy)

@@ -12,6 +12,7 @@ from absl import flags
 import jax
 import jax.numpy as jnp
 
+import recipes
 from orjax import models
 
 MODEL = flags.DEFINE_string(
@@ -36,6 +37,10 @@ def check_flags() -> None:
     raise ValueError("--model and --host_model name two models: pass one of them")
   if WEIGHTS.value and not MODEL.value:
     raise ValueError("--weights needs --model=resnet18, resnet34 or resnet50")
+  if MODEL.value or HOST_MODEL.value:
+    for flag in recipes.DESCRIBING:
+      if flag.present:
+        raise ValueError(f"--{flag.name} describes networks that orjax trains: leave it out")
   if MAX_ROWS.value and not HOST_MODEL.value:
     raise ValueError("--max_rows is for --host_model: leave it out")
 

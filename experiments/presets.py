@@ -81,6 +81,14 @@ _BANDITS = {
     },
 }
 
+# Madry et al.'s CIFAR10 and MNIST challenges; as many steps of as many pixels for digits.
+_PGD = {
+    "digits": {"radius": 0.2, "step_size": 0.05, "max_steps": 10},
+    "mnist": {"radius": 0.3, "step_size": 0.01, "max_steps": 40},
+    "cifar10": {"radius": 8 / 255, "step_size": 2 / 255, "max_steps": 10},
+    "imagenet2012": {"radius": 8 / 255, "step_size": 2 / 255, "max_steps": 10},
+}
+
 
 def numbers(attack: str, dataset: str, norm: str | None) -> dict:
   """The numbers of an attack; `norm` is None for attacks without a ball."""
@@ -91,6 +99,8 @@ def numbers(attack: str, dataset: str, norm: str | None) -> dict:
     return {**in_a_ball, "momentum": 0.0, "plateau": 0, **_QL[norm][dataset]}
   if attack == "bandits":
     return {**in_a_ball, **_BANDITS[norm][dataset]}
+  if attack == "pgd":
+    return {"restarts": 1, "max_queries": 10_000_000, **_PGD[dataset]}
   zoo = _ZOO[dataset]
   if attack == "zoo":
     return {"objective": "log_margin", **_ZOO_OWN, **zoo}

@@ -52,6 +52,8 @@ SECONDS_BETWEEN_SAVES = flags.DEFINE_float(
     "seconds_between_saves", 60.0, "Speed only: between two checkpoints of a training.",
     lower_bound=0.0)
 
+# Flags that say which classifier is meant.
+DESCRIBING = (NETWORK, DEFENSE, STDDEV, NOISE_LOCATION, TEST_NOISE)
 # Flags that the fingerprint of the trained parameters stands for.
 FREE_FLAGS = frozenset(flag.name for flag in (
     NUM_EPOCHS, NUM_STEPS, BATCH_SIZE, BFLOAT16, ADVERSARY_STEPS, ADVERSARY_STATISTICS,
@@ -77,6 +79,11 @@ class Recipe(NamedTuple):
   def inside(self) -> str | None:
     """Where noise is added inside the network; None for nowhere."""
     return None if self.location == "logits" or not self.stddev else self.location
+
+
+def trained_with(recipe: Recipe, stddev: float) -> Recipe:
+  """The same network trained with noise on its logits and no other defense; 0: undefended."""
+  return Recipe(recipe.network, "or", stddev) if stddev else Recipe(recipe.network)
 
 
 def from_flags() -> Recipe:

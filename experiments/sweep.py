@@ -1,10 +1,10 @@
-"""What the attack mains share: a sweep over variances, answers averaged and spacings."""
+"""What the attack mains share: a sweep over variances and over variants of an attack."""
 
-import itertools
 import json
 import math
 import pathlib
 import sys
+from typing import Any, NamedTuple
 
 from absl import flags
 import jax
@@ -17,6 +17,7 @@ import common
 import own_models
 import plot_figures
 import tables
+import variants
 from orjax import datasets
 from orjax import engine
 from orjax import oracles
@@ -26,14 +27,11 @@ from orjax import trials
 from orjax.types import Example
 
 VARIANCE = flags.DEFINE_multi_float(
-    "variance", [0, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1], "Variance of the output noise; repeat "
-    "the flag for a sweep.")
+    "variance", None, "Variance of the output noise; repeat the flag for a sweep (default: 0 "
+    "to 0.1; PGD: none).")
 NUM_IMAGES = flags.DEFINE_integer(
     "num_images", 20, "Correctly classified test images to attack.", lower_bound=1)
 NUM_RUNS = flags.DEFINE_integer("num_runs", 1, "Repeats of every attack.", lower_bound=1)
-NUM_SAMPLES = flags.DEFINE_multi_integer(
-    "num_samples", [1], "Answers that the attacker averages per query; repeat the flag for "
-    "a sweep.", lower_bound=1)
 ALL_TARGETS = flags.DEFINE_bool(
     "all_targets", False, "Targeted: attack all other classes, not one drawn per image.")
 SERVER_CLIPS = flags.DEFINE_bool(
@@ -54,23 +52,44 @@ CHUNK = flags.DEFINE_integer(
     "chunk", 50, "Speed only: attack steps between two looks.", lower_bound=1)
 
 
+class Cell(NamedTuple):
+  """One run of the engine: a variant of the attack, who answers whom, the trials."""
+
+  variant: variants.Variant
+  threats: engine.ThreatModel
+  variables: Any
+  tasks: list[runner.Task]
+
+
+def variances() -> list[float]:
+  """Those that are swept."""
+  if VARIANCE.value is not None:
+    return VARIANCE.value
+  return [0.0] if flags.FLAGS.attack == "pgd" else [0, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1]
+
+
 def check_flags():
   if TRACE.value and own_models.HOST_MODEL.value:
     raise ValueError("--trace replays trials, which would ask --host_model all over again: "
                      "leave one out")
-  for variance in VARIANCE.value:
+  for variance in variances():
     if not 0 <= variance < math.inf:
       raise ValueError(f"--variance={variance:g} is no variance: pass 0 or more")
-  for flag in (VARIANCE, NUM_SAMPLES, attack_flags.SPACING):
+  for flag in (VARIANCE, attack_flags.NUM_SAMPLES, attack_flags.SPACING):
     if flag.value and len(set(flag.value)) < len(flag.value):
       raise ValueError(f"--{flag.name} names a value twice: pass each once")
 
 
-def threat_model(model_clean, num_samples=1):
-  """The classifier, what the server adds, what the attacker does about it."""
+def threat_model(answers, num_samples=1, substitute=None):
+  """The classifier, what the server adds, what the attacker does about it.
+
+  `answers(variables)` is the classifier. A transfer attack asks `substitute` instead; then
+  variables are a pair.
+  """
+  own = (lambda variables: variables) if substitute is None else (lambda pair: pair[0])
 
   def clean(variables):
-    oracle = model_clean(variables)
+    oracle = answers(own(variables))
     if not SERVER_CLIPS.value:
       return oracle
     return oracle._replace(
@@ -80,15 +99,17 @@ def threat_model(model_clean, num_samples=1):
     return oracles.with_output_noise(clean(variables), setting["stddev"])
 
   def asked(variables, setting):
+    if substitute is not None:
+      return oracles.averaged(substitute(variables[1]), num_samples)
     return oracles.averaged(defended(variables, setting), num_samples)
 
   return engine.ThreatModel(clean, defended, asked)
 
 
-def make_tasks(model, labels, chosen, images, num_samples, spacing):
+def make_tasks(model, labels, chosen, images, variant):
   """One task per variance, run, image and target, with its record's first fields."""
   tasks = []
-  for variance in VARIANCE.value:
+  for variance in variances():
     for index, image in zip(chosen.tolist(), images):
       label = int(labels[index])
       wanted = [None] if not attack_flags.TARGETED.value else datasets.targets(
@@ -100,10 +121,9 @@ def make_tasks(model, labels, chosen, images, num_samples, spacing):
               "dataset": common.DATASET.value, "model": model.name,
               "defense": "output_noise", "variance": variance,
               "attack": flags.FLAGS.attack,
-              "targeted": attack_flags.TARGETED.value, "num_samples": num_samples,
+              "targeted": attack_flags.TARGETED.value, "num_samples": variant.num_samples,
               "seed": common.SEED.value, "run": run, "index": index, "label": label,
-              "target": target,
-              "setting": {} if spacing is None else {"spacing": spacing}}
+              "target": target, "setting": variant.setting}
           # Without noise an attack goes on for longest.
           tasks.append(runner.Task(identity, image, label if target is None else target,
                                    run, index, {"stddev": np.float32(math.sqrt(variance))},
@@ -111,8 +131,23 @@ def make_tasks(model, labels, chosen, images, num_samples, spacing):
   return tasks
 
 
-def write_traces(built, threats, variables, tasks):
-  """Replays the first run of the first images; `traces.json`, for the paper's Figure 8.
+def make_cell(model, labels, chosen, images, variant):
+  """What the engine needs for a variant; in float64 under `jax.enable_x64` only."""
+  if variant.float64:
+    model = classifiers.in_float64(model)
+    images = images.astype(np.float64)
+  # White-box PGD looks at logits; so do its verdicts, as it makes no difference.
+  answers = model.logits if flags.FLAGS.attack == "pgd" else model.clean
+  tasks = make_tasks(model, labels, chosen, images, variant)
+  if variant.substitute is None:
+    return Cell(variant, threat_model(answers, variant.num_samples), model.variables, tasks)
+  other = classifiers.load_or_train(common.DATASET.value, variant.substitute)
+  return Cell(variant, threat_model(answers, variant.num_samples, other.logits),
+              (model.variables, other.variables), tasks)
+
+
+def write_traces(cells):
+  """Replays the first run of the first images; `traces.json`, for Figures 4 and 8.
 
   Another number of trials at a time may round differently: see `runner.Plan`.
   """
@@ -122,21 +157,22 @@ def write_traces(built, threats, variables, tasks):
   num_steps = {records.identity(r): r["num_steps"] for r in records.read(OUT.value)}
   max_queries = attack_flags.resolved()["max_queries"]
   found = []
-  for (attack, _), threat, cell in zip(built, threats, tasks):
-    indices = sorted({task.index for task in cell})[:TRACE.value]
-    chosen = [task for task in cell if task.index in indices and task.run == 0]
+  for (variant, threats, variables, tasks) in cells:
+    indices = sorted({task.index for task in tasks})[:TRACE.value]
+    chosen = [task for task in tasks if task.index in indices and task.run == 0]
     lengths = [num_steps[records.identity(task.identity)] for task in chosen]
 
     def one(variables, inputs):
       key = trials.trial_key(jax.random.key(common.SEED.value), inputs.run, inputs.index)
-      trial = trials.start(attack, key, Example(inputs.image, inputs.label), inputs.run,
-                           inputs.index, inputs.setting)
-      return trials.trace(attack, threat.asked(variables, inputs.setting),
-                          threat.clean(variables), key, trial, max(lengths), max_queries)
+      trial = trials.start(variant.attack, key, Example(inputs.image, inputs.label),
+                           inputs.run, inputs.index, inputs.setting)
+      return trials.trace(variant.attack, threats.asked(variables, inputs.setting),
+                          threats.clean(variables), key, trial, max(lengths), max_queries)
 
-    inputs = jax.tree.map(lambda *x: np.stack(x), *map(runner.inputs, chosen))
-    seen, quiet = jax.device_get(
-        jax.jit(jax.vmap(one, in_axes=(None, 0)))(variables, inputs))
+    with jax.enable_x64(variant.float64):
+      inputs = jax.tree.map(lambda *x: np.stack(x), *map(runner.inputs, chosen))
+      seen, quiet = jax.device_get(
+          jax.jit(jax.vmap(one, in_axes=(None, 0)))(variables, inputs))
     # JSON has no infinity: a loss that is none is null.
     numbers = lambda losses: [x if math.isfinite(x) else None for x in losses.tolist()]
     found += [{**task.identity, "losses": numbers(seen[i, :length]),
@@ -145,16 +181,18 @@ def write_traces(built, threats, variables, tasks):
   records.write_json(path, {"num_images": TRACE.value, "traces": found})
 
 
-def report(built, threats, variables, tasks):
+def report(cells):
   """Table and figures, once the ledgers are complete."""
-  missing = sum(map(len, tasks)) - len(records.read(OUT.value))
+  missing = sum(len(cell.tasks) for cell in cells) - len(records.read(OUT.value))
   if missing:
     raise ValueError(f"{missing} trials are missing in {OUT.value}: run the command again")
   if TRACE.value:
-    write_traces(built, threats, variables, tasks)
-  table = tables.attacks(OUT.value)
-  print(table)
-  pathlib.Path(OUT.value, "table.md").write_text(table + "\n")
+    write_traces(cells)
+  text = tables.attacks(OUT.value)
+  if variants.DIAGNOSE.value:
+    text += "\n\n" + tables.verdict(OUT.value)
+  print(text)
+  pathlib.Path(OUT.value, "table.md").write_text(text + "\n")
   for path in plot_figures.draw([OUT.value], OUT.value):
     print(f"figure: {path}")
 
@@ -162,45 +200,49 @@ def report(built, threats, variables, tasks):
 def main():
   """The body of an attack main."""
   check_flags()
-  cells = list(itertools.product(NUM_SAMPLES.value, attack_flags.spacings()))
-  built = [attack_flags.build(spacing) for _, spacing in cells]
-  for (num_samples, _), (attack, _) in zip(cells, built):
-    attack_flags.check(attack, num_samples)
+  planned = variants.planned()
+  for variant in planned:
+    attack_flags.check(variant.attack, variant.num_samples)
   records.make_folder(OUT.value)
-  model = (classifiers.load_jax if flags.FLAGS.attack == "carlini_wagner"
-           else classifiers.load)(common.DATASET.value)
+  model = (classifiers.load if flags.FLAGS.attack not in ("carlini_wagner", "pgd")
+           else classifiers.load_jax)(common.DATASET.value)
   test = common.test_images(model)
-  threats = [threat_model(model.clean, num_samples) for num_samples, _ in cells]
   chosen, images = common.correctly_classified(model, test, NUM_IMAGES.value)
-  tasks = [make_tasks(model, test.labels, chosen, images, *cell) for cell in cells]
-  slots = SLOTS_PER_DEVICE.value or runner.choose_slots(
-      built[0][0], threats[0], model.variables, tasks[0])
+  cells = []
+  for variant in planned:
+    with jax.enable_x64(variant.float64):
+      cells.append(make_cell(model, test.labels, chosen, images, variant))
+  with jax.enable_x64(planned[0].float64):
+    slots = SLOTS_PER_DEVICE.value or runner.choose_slots(planned[0].attack, *cells[0][1:])
   request = (common.asked(model, {
-      **attack_flags.resolved(), "slots_per_device": slots,
-      "rows_per_call": classifiers.rows_per_call(model.image_shape)}), common.about())
+      **attack_flags.resolved(), "variance": variances(), "slots_per_device": slots,
+      "rows_per_call": classifiers.rows_per_call(model.image_shape)}),
+      common.about(training=model.training))
   if jax.process_index() == 0:
     records.check_manifest(OUT.value, *request)
-    common.defended_accuracy(OUT.value, threats[0], model, test, VARIANCE.value)
+    common.defended_accuracy(OUT.value, threat_model(model.clean), model, test, variances())
   common.wait_for_all("the folder is ready")
   records.check_manifest(OUT.value, *request)
   ledger = records.Ledger(OUT.value, jax.process_index(), jax.process_count())
   done = {records.identity(record) for record in ledger.records}
-  left = [[task for task in cell if records.identity(task.identity) not in done]
-          for cell in tasks]
+  left = [[task for task in cell.tasks if records.identity(task.identity) not in done]
+          for cell in cells]
   common.wait_for_all("every process knows what is left")
-  num_tasks, num_left = sum(map(len, tasks)), sum(map(len, left))
+  num_tasks, num_left = (sum(map(len, tasks)) for tasks in ([c.tasks for c in cells], left))
   print(f"{num_tasks} trials, {num_tasks - num_left} of them done before", flush=True)
-  kept = sorted({task.index for task in tasks[0]})[:NUM_PICTURES.value]
-  for number, ((attack, objective), threat, todo) in enumerate(zip(built, threats, left)):
+  kept = sorted({task.index for task in cells[0].tasks})[:NUM_PICTURES.value]
+  for number, (cell, todo) in enumerate(zip(cells, left)):
     plan = runner.Plan(slots, CHUNK.value, snapshot=str(pathlib.Path(
         OUT.value, f"snapshot-{jax.process_index()}-{number}.npz")))
-    for outcome in runner.run(
-        attack, objective, threat, model.variables, todo, seed=common.SEED.value,
-        max_queries=attack_flags.resolved()["max_queries"], plan=plan):
-      if outcome.task.index in kept and outcome.task.run == 0:
-        common.keep_picture(OUT.value, outcome)
-      ledger.append(common.record(outcome))
+    with jax.enable_x64(cell.variant.float64):
+      for outcome in runner.run(
+          cell.variant.attack, cell.variant.objective, cell.threats, cell.variables, todo,
+          seed=common.SEED.value, max_queries=attack_flags.resolved()["max_queries"],
+          plan=plan):
+        if outcome.task.index in kept and outcome.task.run == 0:
+          common.keep_picture(OUT.value, outcome)
+        ledger.append(common.record(outcome))
 
   if common.wait_for_all("all trials are done"):
-    report(built, threats, model.variables, tasks)
+    report(cells)
   common.wait_for_all("the report is written")

@@ -24,30 +24,103 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
   return "\n".join([line(header), rule, *map(line, rows)])
 
 
+def robust(summary: dict, accuracy: float, name: str = "clean_success") -> str:
+  """Accuracy under attack: the images it has right, less the share of them that fall."""
+  low, high = summary[f"{name}_interval"]
+  return (f"{accuracy * (1 - summary[name]):.3f} "
+          f"[{accuracy * (1 - high):.3f}, {accuracy * (1 - low):.3f}]")
+
+
+def varied(found: list[dict]) -> list[str]:
+  """Names of what differs between records, beside the variance and the trial itself."""
+  names = dict.fromkeys(name for record in found for name in record["setting"])
+  return [name for name in ("num_samples", *names)
+          if len({str(_value(record, name)) for record in found}) > 1]
+
+
+def _value(record, name):
+  return record[name] if name == "num_samples" else record["setting"].get(name)
+
+
+def _show(value):
+  if value is None or isinstance(value, (bool, str)):
+    return {None: "-", True: "yes", False: "no"}.get(value, value)
+  return f"{value:g}"
+
+
 def attacks(directory: str) -> str:
   """Success against variance, every kind of success in a column of its own.
 
   What a sweep varies besides gets a column each: answers averaged, the setting's numbers.
+  White-box PGD has the accuracy under attack and the share of gradients exactly 0 besides.
   """
   accuracies = records.read_json(directory, "accuracy.json")
-  found = [{**record, **record["setting"], "samples": record["num_samples"]}
-           for record in records.read(directory)]
-  varied = [name for name in ("samples", "spacing")
-            if len({record.get(name) for record in found}) > 1]
-  header = ["attack", "targeted", *varied, "variance", "trials", "accuracy", "claimed",
+  found = records.read(directory)
+  names, pgd = varied(found), found[0]["attack"] == "pgd"
+  header = ["attack", "targeted", *names, "variance", "trials", "accuracy", "claimed",
             "clean success", "defended success", "noise-only error", "mean l2 (max)",
             "median steps", "median queries"]
+  header += ["accuracy under attack", "zero gradients"] if pgd else []
+  header = ["samples" if name == "num_samples" else name for name in header]
+  groups: dict[tuple, list[dict]] = {}
+  for record in found:  # in the order of the sweep, which is that of the records
+    key = (record["attack"], record["targeted"],
+           *(_value(record, name) for name in names), record["variance"])
+    groups.setdefault(key, []).append(record)
+  if not pgd:
+    groups = dict(sorted(groups.items()))
   rows = []
-  groups = records.group(found, "attack", "targeted", *varied, "variance")
   for (attack, targeted, *setting, variance), members in groups.items():
     summary = records.summarise(members)
     known = accuracies[f"{variance:g}"]
-    rows.append([
-        attack, "yes" if targeted else "no", *(f"{value:g}" for value in setting),
-        f"{variance:g}", str(summary["num_trials"]),
-        f"{known['accuracy']:.4f}", rate(summary, "claimed"),
+    row = [
+        attack, "yes" if targeted else "no", *map(_show, setting), f"{variance:g}",
+        str(summary["num_trials"]), f"{known['accuracy']:.4f}", rate(summary, "claimed"),
         rate(summary, "clean_success"), rate(summary, "defended_success_rate"),
-        rate(summary, "noise_error_rate"),
-        distance(summary),
-        f"{summary['median_steps']:.0f}", f"{summary['median_queries']:.0f}"])
+        rate(summary, "noise_error_rate"), distance(summary),
+        f"{summary['median_steps']:.0f}", f"{summary['median_queries']:.0f}"]
+    if pgd:
+      row += [robust(summary, known["accuracy"]), f"{summary['zero_gradients']:.3f}"]
+    rows.append(row)
   return markdown(header, rows)
+
+
+_MASKED = 0.1
+
+
+def verdict(directory: str) -> str:
+  """Whether the cross-entropy of PGD is masked, in a sentence, from the ledger alone.
+
+  The worst case hands in, for every image, whichever attack succeeded on it. Masked means
+  that the published attack, the first one, misses more than a tenth of all images that
+  others find.
+  """
+  accuracies = records.read_json(directory, "accuracy.json")
+  sentences = []
+  for (variance,), members in records.group(records.read(directory), "variance").items():
+    accuracy = accuracies[f"{variance:g}"]["accuracy"]
+    first = members[0]["setting"]
+    published = [r for r in members if r["setting"] == first]
+    fallen: dict[tuple, bool] = {}
+    for record in members:
+      image = record["index"], record["run"]
+      fallen[image] = fallen.get(image, False) or record["clean_success"]
+    alone = {(r["index"], r["run"]): r["clean_success"] for r in published}
+    low, high = records.wilson(sum(fallen.values()), len(fallen))
+    first_left = accuracy * (1 - sum(alone.values()) / len(alone))
+    left = accuracy * (1 - sum(fallen.values()) / len(fallen))
+    hidden = first_left - left
+    zero = sum(r["zero_gradients"] for r in published) / len(published)
+    num_attacks = len({str(r["setting"]) for r in members})
+    masked = hidden > _MASKED
+    sentences.append(
+        f"{'Masked' if masked else 'Not masked'}"
+        f"{'' if variance == 0 else f' at variance {variance:g}'}: PGD(Xent) leaves an "
+        f"accuracy of {first_left:.3f}, the worst case of {num_attacks} attacks "
+        f"{left:.3f} [{accuracy * (1 - high):.3f}, {accuracy * (1 - low):.3f}] "
+        f"({len(fallen)} images, 95 %); {hidden:.3f} of it "
+        + (f"was hidden gradients, and {zero:.2f} of the gradients of PGD(Xent) were exactly 0."
+           if masked else
+           f"is all that stronger attacks add; {zero:.2f} of the gradients of PGD(Xent) were "
+           f"exactly 0."))
+  return "\n".join(sentences)

@@ -111,6 +111,63 @@ def cross_entropy(*, targeted: bool = False) -> Objective:
   return Objective(loss, achieved(targeted))
 
 
+def logit_cross_entropy(*, targeted: bool = False, divisor: float = 1.0,
+                        by_margin: bool = False) -> Objective:
+  """The cross-entropy of PGD, on logits; exact at any size of theirs.
+
+  Where one logit leads by more than about 103, the softmax of float32 is exactly 0 and 1
+  and so is its slope: 0. An attacker who divides the logits first gets a slope again.
+
+  Args:
+    targeted: whether the label is a target.
+    divisor: of all logits, such as the stddev of the noise a network was trained with.
+    by_margin: divide by each answer's own margin |z_label - max of the others| besides; it
+      is not differentiated.
+
+  Returns:
+    An `Objective`.
+
+  Raises:
+    ValueError: `divisor` is not above 0.
+
+  References:
+    Madry et al. (2017), `pgd_attack.py` of the CIFAR10 challenge.
+  """
+  if not divisor > 0:
+    raise ValueError(f"divisor must be above 0, not {divisor}")
+
+  def loss(row, label):
+    row = row / divisor
+    if by_margin:
+      gap = jax.lax.stop_gradient(jnp.abs(row[label] - rival(row, label)))
+      row = row / jnp.maximum(gap, jnp.finfo(row.dtype).tiny ** 0.5)
+    log_probability = row[label] - jax.nn.logsumexp(row)
+    return -log_probability if targeted else log_probability
+
+  return Objective(loss, achieved(targeted))
+
+
+def dlr() -> Objective:
+  """The difference of logits ratio: (z_label - max of the others) / (first - third logit).
+
+  Does not depend on the scale of the logits, nor on a constant added to all. Untargeted.
+
+  Returns:
+    An `Objective` on logits of three classes or more.
+
+  References:
+    Croce and Hein (2020), `autopgd_base.py` of AutoAttack.
+  """
+
+  def loss(row, label):
+    if row.shape[-1] < 3:
+      raise ValueError(f"dlr needs three classes or more, not {row.shape[-1]}")
+    top = jax.lax.top_k(row, 3)[0]
+    return (row[label] - rival(row, label)) / (top[0] - top[2] + 1e-12)
+
+  return Objective(loss, achieved(False))
+
+
 def margin(*, targeted: bool = False, confidence: float = 0.0) -> Objective:
   """The linear hinge max(leader - follower, -confidence), on probabilities or logits.
 

@@ -17,7 +17,7 @@ FIELDS = (
     "dataset", "model", "defense", "variance", "attack", "targeted", "num_samples", "seed",
     "run", "index", "label", "target", "claimed", "clean_success",
     "defended_success_rate", "noise_error_rate", "num_steps", "num_queries", "l2", "linf",
-    "setting")
+    "zero_gradients", "setting")
 # What says which trial a record is of.
 _IDENTITY = FIELDS[:FIELDS.index("claimed")] + ("setting",)
 
@@ -195,7 +195,7 @@ def summarise(records: list[dict]) -> dict:
     A dict with `num_trials`; for each of `claimed`, `clean_success`: the rate, its
     `_interval` (Wilson) and `_run_error`; the means `defended_success_rate` and
     `noise_error_rate` with `_interval` (Wilson over trials); `l2` and `max_l2`, over clean
-    successes, and `median_steps` and `median_queries`.
+    successes, and `zero_gradients`, `median_steps` and `median_queries`.
   """
   summary: dict[str, Any] = {"num_trials": len(records)}
   runs = [record["run"] for record in records]
@@ -212,6 +212,9 @@ def summarise(records: list[dict]) -> dict:
   distances = [record["l2"] for record in records if record["clean_success"]]
   summary["l2"] = float(np.mean(distances)) if distances else None
   summary["max_l2"] = max(distances) if distances else None
+  # Ledgers written before it was measured have none.
+  shares = [record.get("zero_gradients", np.nan) for record in records]
+  summary["zero_gradients"] = float(np.mean(shares))
   summary["median_steps"] = float(np.median([r["num_steps"] for r in records]))
   summary["median_queries"] = float(np.median([r["num_queries"] for r in records]))
   return summary

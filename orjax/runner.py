@@ -88,8 +88,10 @@ def _asks_host(threat_model, variables, task):
 def _check(tasks, attack, threat_model, variables, max_queries):
   shape = tasks[0].image.shape
   for task in tasks:
-    if task.image.dtype != np.float32 or task.image.shape != shape:
-      raise ValueError(f"images must be float32 {shape}, not {task.image.dtype} "
+    wanted = np.float64 if jax.config.jax_enable_x64 and (
+        tasks[0].image.dtype == np.float64) else np.float32
+    if task.image.dtype != wanted or task.image.shape != shape:
+      raise ValueError(f"images must be {wanted.__name__} {shape}, not {task.image.dtype} "
                        f"{task.image.shape}")
   _, queries = tasks_lib.rows_and_queries(attack, threat_model, variables, tasks[0])
   trials_lib.check_budget(queries, max_queries)
@@ -247,5 +249,6 @@ def _outcomes(done, trials, verdicts):
     yield Outcome(
         task, trials.state.adversarial[slot], bool(trials.claimed[slot]),
         int(trials.num_steps[slot]), int(trials.num_queries[slot]),
+        int(trials.num_zero_gradients[slot]) / int(trials.num_steps[slot]),
         bool(verdicts.clean_success[slot]), float(verdicts.defended_success_rate[slot]),
         float(verdicts.noise_error_rate[slot]))

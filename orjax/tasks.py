@@ -43,13 +43,17 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
-  """A finished trial: the task, what was handed in, what it cost, the verdict."""
+  """A finished trial: the task, what was handed in, what it cost, the verdict.
+
+  `zero_gradients` is the share of its steps whose whole gradient was exactly 0.
+  """
 
   task: Task
   adversarial: np.ndarray
   claimed: bool
   num_steps: int
   num_queries: int
+  zero_gradients: float
   clean_success: bool
   defended_success_rate: float
   noise_error_rate: float

@@ -34,6 +34,7 @@ class Trial(NamedTuple):
     loss: reported by the last step, float32 [].
     num_steps: taken so far, int32 [].
     num_queries: asked so far, int32 [].
+    num_zero_gradients: steps whose whole gradient was exactly 0, int32 [].
     claimed: some step saw a success through the oracle, bool [].
     broken: some step's loss was NaN: the model does not answer numbers, bool [].
     finished: bool [].
@@ -47,6 +48,7 @@ class Trial(NamedTuple):
   loss: jax.Array
   num_steps: jax.Array
   num_queries: jax.Array
+  num_zero_gradients: jax.Array
   claimed: jax.Array
   broken: jax.Array
   finished: jax.Array
@@ -82,7 +84,7 @@ def start(attack: Attack, key: Key, example: Example, run: jax.Array, index: jax
   state = attack.init(jax.random.fold_in(key, 0), example)
   zero, false = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
   return Trial(example, run, index, setting, state, jnp.zeros((), jnp.float32), zero, zero,
-               false, false, false)
+               zero, false, false, false)
 
 
 def step(attack: Attack, oracle: Oracle, key: Key, trial: Trial,
@@ -99,7 +101,9 @@ def step(attack: Attack, oracle: Oracle, key: Key, trial: Trial,
   broken = jnp.isnan(info.loss)
   moved = trial._replace(
       state=state, loss=info.loss.astype(jnp.float32), num_steps=trial.num_steps + 1,
-      num_queries=num_queries, claimed=trial.claimed | info.success, broken=broken,
+      num_queries=num_queries,
+      num_zero_gradients=trial.num_zero_gradients + info.zero_gradient.astype(jnp.int32),
+      claimed=trial.claimed | info.success, broken=broken,
       # Every step of an attack asks the same number of rows: shapes are static.
       finished=info.finished | broken | (num_queries + info.num_queries > max_queries))
   return jax.tree.map(lambda old, new: jnp.where(trial.finished, old, new), trial, moved)

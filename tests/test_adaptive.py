@@ -158,7 +158,7 @@ def _constant(success, loss=1.0):
   def step(key, oracle, example, state):
     del key, oracle, example
     return state, StepInfo(jnp.float32(loss), jnp.asarray(success), jnp.zeros((), bool),
-                           jnp.int32(0))
+                           jnp.int32(0), jnp.zeros((), bool))
 
   return Attack(init, step)
 
@@ -205,7 +205,7 @@ def test_starts_are_drawn_until_one_is_outside(linear_images):
     moved = _State(state.adversarial + 1)
     drawn.append(float(state.adversarial[0]))
     return moved, StepInfo(jnp.float32(0), state.adversarial[0] > 0.8, jnp.zeros((), bool),
-                           jnp.int32(5))
+                           jnp.int32(5), jnp.zeros((), bool))
 
   attack = attacks.until_outside(Attack(init, step))
   example = Example(image, label)
@@ -231,7 +231,8 @@ def _patience_steps(losses, **kwargs):
   """After how many of the losses patience ends."""
   def step(key, oracle, example, state):
     del oracle, example
-    return state, StepInfo(key, jnp.ones((), bool), jnp.zeros((), bool), jnp.int32(0))
+    return state, StepInfo(key, jnp.ones((), bool), jnp.zeros((), bool), jnp.int32(0),
+                           jnp.zeros((), bool))
 
   inner = _constant(True)
   attack = attacks.patience(Attack(inner.init, step), max_steps=10**6, **kwargs)

@@ -16,7 +16,7 @@ def a_record(**changes):
       "attack": "zoo", "targeted": False, "num_samples": 1, "seed": 0, "run": 0, "index": 3,
       "label": 1, "target": None, "claimed": True, "clean_success": True,
       "defended_success_rate": 0.5, "noise_error_rate": 0.0, "num_steps": 7,
-      "num_queries": 70, "l2": 1.5, "linf": 0.5, "setting": {}}
+      "num_queries": 70, "l2": 1.5, "linf": 0.5, "zero_gradients": 0.0, "setting": {}}
   return {**record, **changes}
 
 

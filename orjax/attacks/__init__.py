@@ -9,12 +9,15 @@ from orjax.attacks.coordinate_descent import coordinate_descent
 from orjax.attacks.pgd import Plateau
 from orjax.attacks.pgd import pgd
 from orjax.attacks.pgd import ql
+from orjax.attacks.pgd import whitebox_pgd
 from orjax.attacks.solvers import Solver
 from orjax.attacks.solvers import adam
 from orjax.attacks.solvers import adam_newton
 from orjax.attacks.solvers import newton
 from orjax.attacks.starts import low_frequency_noise
+from orjax.attacks.starts import uniform
 from orjax.attacks.successes import confirmed
+from orjax.attacks.successes import in_rounds
 from orjax.attacks.successes import until_outside
 from orjax.attacks.successes import until_success
 from orjax.attacks.wrappers import binary_search
@@ -24,6 +27,6 @@ from orjax.attacks.zoo import zoo
 
 __all__ = [
     "CoarseToFine", "Plateau", "Solver", "adam", "adam_newton", "bandits", "binary_search",
-    "carlini_wagner", "coarse_to_fine_descent", "confirmed", "coordinate_descent", "descent",
-    "keep_best", "low_frequency_noise", "newton", "patience", "pgd", "ql", "until_outside",
-    "until_success", "zoo"]
+    "carlini_wagner", "coarse_to_fine_descent", "confirmed", "coordinate_descent",
+    "descent", "in_rounds", "keep_best", "low_frequency_noise", "newton", "patience",
+    "pgd", "ql", "uniform", "until_outside", "until_success", "whitebox_pgd", "zoo"]

@@ -65,7 +65,7 @@ def descent(objective: Objective, estimator: Estimator, *, trade_off: jax.Array,
     loss = jnp.sum(jnp.square(image - reference)) + trade_off * found.value
     info = StepInfo(loss, objective.achieved(found.answer, example.label),
                     jnp.zeros((), bool),
-                    jnp.int32(estimator.num_points * oracle.queries_per_row))
+                    jnp.int32(estimator.num_points * oracle.queries_per_row), (slope == 0).all())
     return DescentState(state.w + updates, optimizer_state, image), info
 
   return Attack(init, step)

@@ -96,7 +96,7 @@ def coordinate_descent(objective: Objective, solver: solvers.Solver, *, trade_of
     if not tanh_space:
       modifier = jnp.clip(modifier, -image, 1 - image)
     info = StepInfo(loss, objective.achieved(rows[0], example.label), jnp.zeros((), bool),
-                    jnp.int32(len(points) * oracle.queries_per_row))
+                    jnp.int32(len(points) * oracle.queries_per_row), (slopes == 0).all())
     return CoordinateDescentState(modifier, solver_state, points[0]), info
 
   return Attack(init, step)

@@ -12,6 +12,20 @@ from orjax.types import Key
 Start = Callable[[Key, jax.Array], jax.Array]
 
 
+def uniform(radius: float) -> Start:
+  """Begins at a uniform draw from the l_inf ball of a radius in units of [0, 1], clipped.
+
+  References:
+    Madry et al. (2017), `pgd_attack.py` of the CIFAR10 challenge.
+  """
+
+  def start(key, image):
+    return jnp.clip(image + jax.random.uniform(
+        key, image.shape, image.dtype, -radius, radius), 0, 1)
+
+  return start
+
+
 def low_frequency_noise(*, scale: float = 1.0, cells: int = 7) -> Start:
   """Begins far away: the image plus Gaussian noise in `cells` x `cells` constant tiles.
 

@@ -81,6 +81,47 @@ def until_outside(attack: Attack) -> Attack:
   return Attack(init, step)
 
 
+class InRoundsState(NamedTuple):
+  """The wrapped state, steps taken in this round int32 [], rounds begun int32 []."""
+
+  inner: Any
+  num_steps: jax.Array
+  num_rounds: jax.Array
+  adversarial: jax.Array
+
+
+def in_rounds(attack: Attack, *, num_steps: int, num_rounds: int) -> Attack:
+  """Begins anew after every `num_steps` steps, and finishes after so many rounds.
+
+  Restarts of an attack that draws its start; one round just bounds its steps.
+
+  Args:
+    attack: what is wrapped; its `init` draws a start, its `adversarial` is the image judged.
+    num_steps: steps a round.
+    num_rounds: rounds.
+
+  Returns:
+    An `Attack` that takes num_steps num_rounds steps.
+  """
+
+  def init(key, example):
+    inner = attack.init(key, example)
+    return InRoundsState(inner, jnp.int32(0), jnp.int32(1), inner.adversarial)
+
+  def step(key, oracle, example, state):
+    step_key, init_key = jax.random.split(key)
+    inner, info = attack.step(step_key, oracle, example, state.inner)
+    over = state.num_steps + 1 == num_steps
+    again = attack.init(init_key, example)
+    return InRoundsState(
+        jax.tree.map(lambda new, old: jnp.where(over, new, old), again, inner),
+        jnp.where(over, 0, state.num_steps + 1), state.num_rounds + over.astype(jnp.int32),
+        inner.adversarial), info._replace(
+            finished=info.finished | (over & (state.num_rounds == num_rounds)))
+
+  return Attack(init, step)
+
+
 def until_success(attack: Attack) -> Attack:
   """Finishes at the first success, and hands in the image that was judged then.
 

@@ -66,8 +66,8 @@ def build(name: str, *, dtype: Any = jnp.float32, noise_location: str | None = N
 
   Args:
     name: one of `names()`.
-    dtype: in which the layers compute; parameters and logits are float32 all the same.
-      Not of torchvision's networks.
+    dtype: in which the layers compute; parameters and logits are float32 or better all the
+      same. Not of torchvision's networks.
     noise_location: after which convolutions Gaussian noise is added in training, and by
       `apply_noisy`: `every`, or the `first` or `second` of each block; None for nowhere.
     noise_stddev: of that noise.

@@ -72,7 +72,8 @@ class ConvNet(nn.Module):
     x = nn.relu(dense(self.hidden)(x))
     x = nn.Dropout(0.5, deterministic=not train)(x)
     x = nn.relu(dense(self.hidden)(x))
-    return dense(self.num_classes)(x).astype(jnp.float32)
+    logits = dense(self.num_classes)(x)
+    return logits.astype(jnp.promote_types(self.dtype, jnp.float32))
 
 
 def mnist(**options) -> ConvNet:

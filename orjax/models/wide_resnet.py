@@ -85,9 +85,10 @@ class WideResNet(nn.Module):
         x = _shortcut(source, features, stride) + y
     x = _leaky_relu(norm()(x)).mean((1, 2))
     # TensorFlow's uniform unit scaling: +-sqrt(3 / fan_in).
-    return nn.Dense(self.num_classes, dtype=self.dtype,
-                    kernel_init=nn.initializers.variance_scaling(1.0, "fan_in", "uniform"),
-                    )(x).astype(jnp.float32)
+    logits = nn.Dense(
+        self.num_classes, dtype=self.dtype,
+        kernel_init=nn.initializers.variance_scaling(1.0, "fan_in", "uniform"))(x)
+    return logits.astype(jnp.promote_types(self.dtype, jnp.float32))
 
 
 def resnet32(**options) -> WideResNet:
