@@ -65,6 +65,8 @@ ADVERSARIES = {
     "mnist": {"radius": 0.3, "step_size": 0.01, "num_steps": 40},
     "digits": {"radius": 0.2, "step_size": 0.05, "num_steps": 10},
 }
+# Of convnets trained with noise: see `trainers.zoo_optimizer`.
+_MAX_GRADIENT_NORM = 10.0
 
 
 class Recipe(NamedTuple):
@@ -155,8 +157,10 @@ def trainer(dataset: str, recipe: Recipe, steps: int) -> trainers.Trainer:
         **numbers, statistics=ADVERSARY_STATISTICS.value,
         stddev=on_logits if NOISY_ADVERSARY.value else 0.0)
   convnet = recipe.network == "convnet"
+  optimizer = (trainers.zoo_optimizer(_MAX_GRADIENT_NORM if recipe.stddev else None)
+               if convnet else trainers.madry_optimizer(steps))
   return trainers.trainer(
-      classifier, trainers.zoo_optimizer() if convnet else trainers.madry_optimizer(steps),
+      classifier, optimizer,
       logit_stddev=on_logits, adversary=adversary,
       augment=None if convnet else trainers.crop_and_flip)
 

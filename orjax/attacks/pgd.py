@@ -75,8 +75,8 @@ def pgd(objective: Objective, estimator: Estimator, *, radius: float = 0.05,
 
   def init(key, example):
     image = example.image if start is None else start(key, example.image)
-    return PgdState(image, jnp.zeros_like(image), jnp.full((), step_size, jnp.float32),
-                    jnp.zeros(length, jnp.float32), jnp.zeros((), jnp.int32), image)
+    return PgdState(image, jnp.zeros_like(image), jnp.full((), step_size, image.dtype),
+                    jnp.zeros(length, image.dtype), jnp.zeros((), jnp.int32), image)
 
   def shortened(state, loss):
     losses = jnp.concatenate([state.losses[1:], loss[None]])
