@@ -192,11 +192,12 @@ def train(dataset: str, recipe: recipes.Recipe) -> checkpoints.Checkpoint:
       return classifier.apply_noisy(variables, jax.random.split(key, len(images)), images)
     return classifier.apply(variables, images)
 
+  seed = common.SEED.value + recipe.substitute
   print(f"training {recipes.name(dataset, recipe)} for {num_steps} steps of "
         f"{recipes.BATCH_SIZE.value} images into {folder}", flush=True)
   return training.fit(
-      recipes.trainer(dataset, recipe, num_steps), train_split, seed=common.SEED.value,
+      recipes.trainer(dataset, recipe, num_steps), train_split, seed=seed,
       num_steps=num_steps, batch_size=recipes.BATCH_SIZE.value, directory=folder,
-      apply=at_test_time, meta=recipes.meta(dataset, recipe, num_steps, common.SEED.value),
+      apply=at_test_time, meta=recipes.meta(dataset, recipe, num_steps, seed),
       test=datasets.load(dataset, "test", common.DATA_DIR.value),
       seconds_between_saves=recipes.SECONDS_BETWEEN_SAVES.value)

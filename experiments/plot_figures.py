@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import plot_sweeps
+import plot_training
 from orjax import records
 
 matplotlib.use("Agg")
@@ -123,6 +124,8 @@ def draw(directories: list[str], out: str) -> list[pathlib.Path]:
   out = pathlib.Path(out)
   out.mkdir(parents=True, exist_ok=True)
   ledgers = {directory: records.read(directory) for directory in directories}
+  if all(members and members[0]["attack"] == "pgd" for members in ledgers.values()):
+    return _draw_pgd(ledgers, out)
   if any(len({r["setting"].get("spacing") for r in members}) > 1
          for members in ledgers.values()):
     paths = [out / "spacings.png"]
@@ -143,6 +146,30 @@ def draw(directories: list[str], out: str) -> list[pathlib.Path]:
     if records.read_pictures(directory) and len(shown) == 1:
       paths.append(out / f"pictures{suffix}.png")
       pictures(directory, paths[-1])
+  return paths
+
+
+def _draw_pgd(ledgers, out):
+  """White-box PGD has neither spacings nor, as a rule, noise at test time."""
+  directories = list(ledgers)
+  paths = [out / "under_attack.png"]
+  plot_training.under_attack(directories, paths[0])
+  if len(directories) > 1 and any(
+      r["setting"]["substitute"] is None for r in ledgers[directories[0]]):
+    asked = [records.read_json(d, "manifest.json")["asked"] for d in directories]
+    stddevs = {a["stddev"] if a["defense"] == "or" else 0 for a in asked
+               if a["defense"] in ("none", "or") and a["noise_location"] == "logits"}
+    if len(stddevs) == len(directories):
+      paths.append(out / "figure13.png")
+      plot_training.training_stddevs(directories, paths[-1])
+  for directory, members in ledgers.items():
+    suffix = "" if len(directories) == 1 else f"_{pathlib.Path(directory).name}"
+    if all(r["setting"]["substitute"] for r in members):
+      paths.append(out / f"figure17{suffix}.png")
+      plot_training.transfers(directory, paths[-1])
+    if pathlib.Path(directory, "traces.json").exists():
+      paths.append(out / f"figure4{suffix}.png")
+      plot_training.mean_losses(directory, paths[-1])
   return paths
 
 

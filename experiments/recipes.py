@@ -70,12 +70,16 @@ _MAX_GRADIENT_NORM = 10.0
 
 
 class Recipe(NamedTuple):
-  """What makes two classifiers of one data set differ: network, defense, noise."""
+  """What makes two classifiers of one data set differ: network, defense, noise.
+
+  A `substitute` is an attacker's own: trained from another seed.
+  """
 
   network: str = "convnet"
   defense: str = "none"
   stddev: float = 0.0
   location: str = "logits"
+  substitute: bool = False
 
   @property
   def inside(self) -> str | None:
@@ -83,9 +87,10 @@ class Recipe(NamedTuple):
     return None if self.location == "logits" or not self.stddev else self.location
 
 
-def trained_with(recipe: Recipe, stddev: float) -> Recipe:
-  """The same network trained with noise on its logits and no other defense; 0: undefended."""
-  return Recipe(recipe.network, "or", stddev) if stddev else Recipe(recipe.network)
+def substitute(recipe: Recipe, stddev: float) -> Recipe:
+  """The same network, trained by an attacker with noise on its logits; 0: without."""
+  plain = Recipe(recipe.network, "or", stddev) if stddev else Recipe(recipe.network)
+  return plain._replace(substitute=True)
 
 
 def from_flags() -> Recipe:
@@ -115,12 +120,13 @@ def from_flags() -> Recipe:
 
 def name(dataset: str, recipe: Recipe) -> str:
   """Of the classifier: its folder, and in the records."""
+  own = "-substitute" if recipe.substitute else ""
   plain = network(dataset, recipe)
   if recipe.defense == "none":
-    return plain
+    return plain + own
   noise = f"{recipe.stddev:g}" if "or" in recipe.defense.split("+") else ""
   place = "" if recipe.location == "logits" else f"-{recipe.location}"
-  return f"{plain}-{recipe.defense}{noise}{place}"
+  return f"{plain}-{recipe.defense}{noise}{place}{own}"
 
 
 def network(dataset: str, recipe: Recipe) -> str:

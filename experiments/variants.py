@@ -30,8 +30,8 @@ FLOAT64 = flags.DEFINE_bool("float64", False, "PGD: attack in float64.")
 STOP_AT_SUCCESS = flags.DEFINE_bool(
     "stop_at_success", True, "PGD: hand in the first success, not the last iterate.")
 SUBSTITUTE_STDDEV = flags.DEFINE_multi_float(
-    "substitute_stddev", None, "PGD: transfer attacks from a substitute, the same network "
-    "trained with this noise on its logits (0: undefended), instead; repeat the flag.")
+    "substitute_stddev", None, "PGD: transfer attacks, from the same network trained from "
+    "another seed with this noise on its logits (0: undefended); repeat the flag.")
 DIAGNOSE = flags.DEFINE_bool(
     "diagnose", False, "PGD: is its cross-entropy masked? Tries all that could tell, and says.")
 
@@ -121,7 +121,7 @@ def _substitutes(recipe):
   for stddev in stddevs:
     if not 0 <= stddev < math.inf:
       raise ValueError(f"--substitute_stddev={stddev:g} must be 0 or more and finite")
-  return [recipes.trained_with(recipe, stddev) for stddev in stddevs]
+  return [recipes.substitute(recipe, stddev) for stddev in stddevs]
 
 
 def _diagnosis(recipe, plain):
@@ -145,7 +145,7 @@ def _diagnosis(recipe, plain):
   unique = {tuple(setting.values()): setting for setting in settings}
   found = [(setting, None) for setting in unique.values()]
   if ours and recipe.defense != "none":
-    found.append(({"loss": "cw", **plain}, recipes.trained_with(recipe, 0.0)))
+    found.append(({"loss": "cw", **plain}, recipes.Recipe(recipe.network)))
   return found
 
 

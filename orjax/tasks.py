@@ -45,7 +45,7 @@ class Task(NamedTuple):
 class Outcome(NamedTuple):
   """A finished trial: the task, what was handed in, what it cost, the verdict.
 
-  `zero_gradients` is the share of its steps whose whole gradient was exactly 0.
+  `zero_gradients` is the share of its steps that learnt nothing: see `StepInfo`.
   """
 
   task: Task

@@ -34,7 +34,7 @@ class Trial(NamedTuple):
     loss: reported by the last step, float32 [].
     num_steps: taken so far, int32 [].
     num_queries: asked so far, int32 [].
-    num_zero_gradients: steps whose whole gradient was exactly 0, int32 [].
+    num_zero_gradients: steps that found a gradient of exactly 0, int32 [].
     claimed: some step saw a success through the oracle, bool [].
     broken: some step's loss was NaN: the model does not answer numbers, bool [].
     finished: bool [].

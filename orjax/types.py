@@ -87,8 +87,8 @@ class StepInfo(NamedTuple):
     success: the step saw, through the oracle, something to hand in.
     finished: the attack will not go on.
     num_queries: rows asked times the oracle's `queries_per_row`, int32 [].
-    zero_gradient: all of the gradient that the step found is exactly 0, so that it could
-      not learn where to go: a sign of masking, bool [].
+    zero_gradient: the image is no success, and all of the gradient that the step found is
+      exactly 0, so that it could not learn where to go: a sign of masking, bool [].
   """
 
   loss: jax.Array

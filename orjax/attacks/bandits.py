@@ -96,8 +96,10 @@ def bandits(objective: Objective, *, radius: float = 0.05, norm: str = "linf",
              if norm == "linf" else prior + prior_learning_rate * gradient)
     moved = geometry.project(image + step_size * geometry.steepest(up(prior), norm),
                              example.image, radius, norm)
-    info = StepInfo(loss, objective.achieved(rows[0], example.label), jnp.zeros((), bool),
-                    jnp.int32(3 * oracle.queries_per_row), (gradient == 0).all())
+    achieved = objective.achieved(rows[0], example.label)
+    info = StepInfo(loss, achieved, jnp.zeros((), bool),
+                    jnp.int32(3 * oracle.queries_per_row),
+                    ~achieved & (gradient == 0).all())
     return BanditsState(moved, prior, image), info
 
   attack = Attack(init, step)

@@ -63,9 +63,10 @@ def descent(objective: Objective, estimator: Estimator, *, trade_off: jax.Array,
     with jax.numpy_dtype_promotion("standard"):  # optax's own counter needs it
       updates, optimizer_state = optimizer.update(gradient, state.optimizer)
     loss = jnp.sum(jnp.square(image - reference)) + trade_off * found.value
-    info = StepInfo(loss, objective.achieved(found.answer, example.label),
-                    jnp.zeros((), bool),
-                    jnp.int32(estimator.num_points * oracle.queries_per_row), (slope == 0).all())
+    achieved = objective.achieved(found.answer, example.label)
+    info = StepInfo(loss, achieved, jnp.zeros((), bool),
+                    jnp.int32(estimator.num_points * oracle.queries_per_row),
+                    ~achieved & (slope == 0).all())
     return DescentState(state.w + updates, optimizer_state, image), info
 
   return Attack(init, step)

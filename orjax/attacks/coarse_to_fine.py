@@ -186,7 +186,8 @@ def coarse_to_fine_descent(objective: Objective, solver: solvers.Solver,
       solver_state = jax.tree.map(lambda new, old: jnp.where(first, new, old),
                                   solver.init(modifier.size), solver_state)
     info = StepInfo(loss, achieved, jnp.zeros((), bool),
-                    jnp.int32(len(points) * oracle.queries_per_row), (slopes == 0).all())
+                    jnp.int32(len(points) * oracle.queries_per_row),
+                    ~achieved & (slopes == 0).all())
     return CoarseToFineState(
         modifier.reshape(state.modifier.shape), state.importance, solver_state,
         state.num_steps + 1, state.succeeded | achieved, points[0]), info

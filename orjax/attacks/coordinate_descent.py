@@ -95,8 +95,10 @@ def coordinate_descent(objective: Objective, solver: solvers.Solver, *, trade_of
     modifier = modifier.reshape(-1).at[coordinates].add(moves).reshape(image.shape)
     if not tanh_space:
       modifier = jnp.clip(modifier, -image, 1 - image)
-    info = StepInfo(loss, objective.achieved(rows[0], example.label), jnp.zeros((), bool),
-                    jnp.int32(len(points) * oracle.queries_per_row), (slopes == 0).all())
+    achieved = objective.achieved(rows[0], example.label)
+    info = StepInfo(loss, achieved, jnp.zeros((), bool),
+                    jnp.int32(len(points) * oracle.queries_per_row),
+                    ~achieved & (slopes == 0).all())
     return CoordinateDescentState(modifier, solver_state, points[0]), info
 
   return Attack(init, step)

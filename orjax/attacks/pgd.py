@@ -99,10 +99,10 @@ def pgd(objective: Objective, estimator: Estimator, *, radius: float = 0.05,
     rate, losses, num_losses = shortened(state, found.mean)
     image = geometry.project(
         state.image - rate * geometry.steepest(gradient, norm), example.image, radius, norm)
-    info = StepInfo(found.value, objective.achieved(found.answer, example.label),
-                    jnp.zeros((), bool),
+    achieved = objective.achieved(found.answer, example.label)
+    info = StepInfo(found.value, achieved, jnp.zeros((), bool),
                     jnp.int32(estimator.num_points * oracle.queries_per_row),
-                    (slope == 0).all())
+                    ~achieved & (slope == 0).all())
     return PgdState(image, gradient, rate, losses, num_losses, state.image), info
 
   return Attack(init, step)
