@@ -185,7 +185,8 @@ def train(dataset: str, recipe: recipes.Recipe) -> checkpoints.Checkpoint:
   if recipe.network == "convnet":
     train_split = datasets.Dataset(*(x[_NUM_VALIDATION[dataset]:] for x in train_split))
   num_steps = recipes.num_steps(recipe, len(train_split.labels))
-  training.check(len(train_split.labels), recipes.BATCH_SIZE.value, num_steps)
+  training.check(len(train_split.labels), recipes.BATCH_SIZE.value, num_steps,
+                 jax.device_count())
 
   def at_test_time(variables, key, images):
     if recipe.inside and recipes.TEST_NOISE.value:

@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 import time
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Sequence
 
 import jax
 from jax.experimental import multihost_utils
@@ -51,21 +51,22 @@ def accuracy(apply: Callable, variables: Any, dataset: datasets.Dataset) -> floa
   return float(np.mean(classes == dataset.labels))
 
 
-def check(num_examples: int, batch_size: int, num_steps: int) -> None:
-  """Raises ValueError for a training that cannot be run on the devices there are."""
+def check(num_examples: int, batch_size: int, num_steps: int, num_devices: int) -> None:
+  """Raises ValueError for a training that cannot be run on so many devices."""
   if num_steps < 1:
     raise ValueError(f"num_steps must be at least 1, not {num_steps}")
   if not 1 <= batch_size <= num_examples:
     raise ValueError(f"batch_size={batch_size} must be between 1 and the {num_examples} "
                      f"training images")
-  if batch_size % jax.device_count():
-    raise ValueError(f"a batch of {batch_size} images does not divide over "
-                     f"{jax.device_count()} devices: pass a multiple of {jax.device_count()}")
+  if batch_size % num_devices:
+    raise ValueError(f"a batch of {batch_size} images does not divide over {num_devices} "
+                     f"devices: pass a multiple of {num_devices}")
 
 
 def fit(trainer: Trainer, train: datasets.Dataset, *, seed: int, num_steps: int,
         batch_size: int, directory: str, meta: dict, test: datasets.Dataset,
-        apply: Callable, seconds_between_saves: float = 60.0) -> checkpoints.Checkpoint:
+        apply: Callable, seconds_between_saves: float = 60.0,
+        devices: Sequence[jax.Device] | None = None) -> checkpoints.Checkpoint:
   """Trains to `num_steps`, saving on the way; resumes where it was killed.
 
   Every step works on the whole batch, sharded over all devices of all processes, with the
@@ -84,6 +85,7 @@ def fit(trainer: Trainer, train: datasets.Dataset, *, seed: int, num_steps: int,
     test: split on which the final accuracy is measured.
     apply: `apply(variables, key, images) -> logits` at test time.
     seconds_between_saves: how much work a kill costs at most, beside ten steps.
+    devices: over which a batch is sharded; None means all, of all processes.
 
   Returns:
     The finished checkpoint: `state` a `TrainState`, `meta` with `test_accuracy`.
@@ -93,13 +95,14 @@ def fit(trainer: Trainer, train: datasets.Dataset, *, seed: int, num_steps: int,
       fit the devices.
     FloatingPointError: the loss is not finite.
   """
-  check(len(train.labels), batch_size, num_steps)
+  devices = jax.devices() if devices is None else devices
+  check(len(train.labels), batch_size, num_steps, len(devices))
   init_key, step_key = jax.random.split(jax.random.key(seed))
   shapes = jax.eval_shape(trainer.init, init_key)
   saved = checkpoints.load(directory, shapes, meta)
   if saved is not None and saved.meta["finished"] and saved.meta["num_steps"] >= num_steps:
     return saved
-  mesh = jax.make_mesh((jax.device_count(),), ("batch",),
+  mesh = jax.make_mesh((len(devices),), ("batch",), devices=devices,
                        axis_types=(jax.sharding.AxisType.Auto,))
   everywhere, rows = (jax.NamedSharding(mesh, spec) for spec in (P(), P("batch")))
   # Every process has all the data and hands its devices their part.

@@ -35,6 +35,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
 from orjax import checkpoints
 from orjax import datasets
 from orjax import models
+from orjax import trainers
 from orjax import training
 
 IMAGE_SHAPE = (4, 4, 1)
@@ -87,8 +88,9 @@ def digits_model(tmp_path_factory):
   train = datasets.load("digits", "train")
   folder = tmp_path_factory.mktemp("models") / "convnet_digits"
   saved = training.fit(
-      training.trainer(classifier, training.zoo_optimizer()), train, seed=0, num_steps=330,
-      batch_size=128, directory=str(folder), apply=classifier.apply,
+      trainers.trainer(classifier, trainers.zoo_optimizer()), train, seed=0, num_steps=330,
+      batch_size=128, directory=str(folder), devices=jax.devices()[:1],
+      apply=lambda variables, key, images: classifier.apply(variables, images),
       meta={"model": "convnet_digits", "dataset": "digits", "batch_size": 128, "seed": 0},
       test=datasets.load("digits", "test"))
   assert saved.meta["test_accuracy"] > 0.9

@@ -1,5 +1,7 @@
 """Data sets, networks, training and checkpoints."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from orjax import checkpoints
 from orjax import datasets
 from orjax import models
+from orjax import trainers
 from orjax import training
 from orjax import verification
 from orjax.models import convnet
@@ -113,14 +116,15 @@ def test_batches_resume_and_cover():
 def _fit(directory, num_steps, **meta):
   classifier = models.build("convnet_digits")
   return training.fit(
-      training.trainer(classifier, training.zoo_optimizer()),
+      trainers.trainer(classifier, trainers.zoo_optimizer()),
       datasets.load("digits", "train"), seed=0, num_steps=num_steps, batch_size=128,
-      directory=str(directory), apply=classifier.apply, meta={"model": "m", **meta},
-      test=datasets.load("digits", "test"))
+      directory=str(directory), meta={"model": "m", **meta},
+      apply=lambda variables, key, images: classifier.apply(variables, images),
+      test=datasets.load("digits", "test"), seconds_between_saves=0,
+      devices=jax.devices()[:1])
 
 
 def test_interrupted_training_ends_in_the_same_bits(tmp_path, monkeypatch):
-  monkeypatch.setattr(training, "_SECONDS_BETWEEN_SAVES", 0)
   whole = _fit(tmp_path / "whole", 40)
   save, count = checkpoints.save, []
 
@@ -129,7 +133,7 @@ def test_interrupted_training_ends_in_the_same_bits(tmp_path, monkeypatch):
     count.append(1)
     raise KeyboardInterrupt
 
-  for _ in range(3):  # dies after steps 11, 22 and 33
+  for _ in range(3):  # dies after steps 10, 20 and 30
     monkeypatch.setattr(checkpoints, "save", dying_save)
     with pytest.raises(KeyboardInterrupt):
       _fit(tmp_path / "killed", 40)
@@ -138,6 +142,12 @@ def test_interrupted_training_ends_in_the_same_bits(tmp_path, monkeypatch):
   assert len(count) == 3
   jax.tree.map(np.testing.assert_array_equal, whole.state, resumed.state)
   assert resumed.meta == whole.meta and whole.meta["finished"]
+  lines = [(tmp_path / name / training.METRICS).read_text().splitlines()
+           for name in ("whole", "killed")]
+  assert [len(found) for found in lines] == [4, 4]
+  for one, other in zip(*map(lambda found: map(json.loads, found), lines)):
+    assert one.pop("images_per_second") > 0 and other.pop("images_per_second") > 0
+    assert one == other
   # A finished run is handed back, or continued for more steps.
   assert _fit(tmp_path / "whole", 40).meta == whole.meta
   assert _fit(tmp_path / "whole", 41).meta["num_steps"] == 41
