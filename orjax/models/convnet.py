@@ -73,7 +73,7 @@ class ConvNet(nn.Module):
     x = nn.Dropout(0.5, deterministic=not train)(x)
     x = nn.relu(dense(self.hidden)(x))
     logits = dense(self.num_classes)(x)
-    return logits.astype(jnp.promote_types(self.dtype, jnp.float32))
+    return logits.astype(layers.at_least_float32(self.dtype))
 
 
 def mnist(**options) -> ConvNet:

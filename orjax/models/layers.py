@@ -60,6 +60,11 @@ def flax_conv(x, kernel, strides, padding, **options):
   return conv(x, kernel, tuple(strides), padding)
 
 
+def at_least_float32(dtype) -> jnp.dtype:
+  """In which logits are handed out: float32, or float64 of a network that computes in it."""
+  return jnp.dtype(jnp.float64) if jnp.dtype(dtype) == jnp.float64 else jnp.dtype(jnp.float32)
+
+
 def add_noise(x: jax.Array, keys: jax.Array, layer: int, stddev: float) -> jax.Array:
   """Adds Gaussian noise to features [B, ...], drawn for each row from a key of its own.
 

@@ -33,7 +33,9 @@ def _leaky_relu(x):
 def _shortcut(x, features, stride):
   """Average pool, then zero channels, half before and half after."""
   if stride > 1:
-    x = nn.avg_pool(x, (stride, stride), (stride, stride))
+    num_rows, height, width, channels = x.shape
+    x = x.reshape(num_rows, height // stride, stride, width // stride, stride, channels)
+    x = x.mean((2, 4))
   missing = features - x.shape[-1]
   if missing:
     x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))
@@ -88,7 +90,7 @@ class WideResNet(nn.Module):
     logits = nn.Dense(
         self.num_classes, dtype=self.dtype,
         kernel_init=nn.initializers.variance_scaling(1.0, "fan_in", "uniform"))(x)
-    return logits.astype(jnp.promote_types(self.dtype, jnp.float32))
+    return logits.astype(layers.at_least_float32(self.dtype))
 
 
 def resnet32(**options) -> WideResNet:
