@@ -104,7 +104,7 @@ def make(attack: Attack, objective: Objective, threat_model: ThreatModel,
   def advance(seed, variables, trials, max_queries, chunk, max_idle):
     def going(carry):
       num_done, trials = carry
-      num_idle = trials.finished.sum()
+      num_idle = trials.finished.sum(dtype=jnp.int32)
       return (num_done < chunk) & (num_idle <= max_idle) & ~trials.finished.all()
 
     def body(carry):

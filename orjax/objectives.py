@@ -12,9 +12,13 @@ _SUM_TOLERANCE = 1e-5  # to which a thousand float32 probabilities sum to 1
 NON_POSITIVE = ("clamp", "zero", "discard")
 
 
+def _classes(row):
+  return jnp.arange(row.shape[-1], dtype=jnp.int32)
+
+
 def rival(row: jax.Array, label: jax.Array) -> jax.Array:
   """The largest entry of `row` [K] other than `label`'s; masked with -inf."""
-  return jnp.max(jnp.where(jnp.arange(row.shape[-1]) == label, -jnp.inf, row))
+  return jnp.max(jnp.where(_classes(row) == label, -jnp.inf, row))
 
 
 def asked(objective: Objective, oracle: Oracle, label: jax.Array) -> LossFn:
@@ -31,7 +35,7 @@ def achieved(targeted: bool):
   """The success test: the top class is the target, or is not the true class."""
 
   def test(row, label):
-    top = row.argmax(-1)
+    top = row.argmax(-1).astype(jnp.int32)
     return top == label if targeted else top != label
 
   return test
@@ -101,7 +105,7 @@ def cross_entropy(*, targeted: bool = False) -> Objective:
 
   def loss(row, label):
     own = jnp.maximum(row[label], 0) + LOG_FLOOR
-    others = jnp.where(jnp.arange(row.shape[-1]) == label, 0, row).sum()
+    others = jnp.where(_classes(row) == label, 0, row).sum()
     proper = jnp.abs(row[label] + others - 1) < _SUM_TOLERANCE
     near_one = proper & (row[label] > 0.5)
     log_probability = jnp.where(
