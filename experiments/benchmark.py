@@ -4,8 +4,8 @@
 
 One process, one network: rows per second of the jitted forward pass at its best batch
 size, queries per second of every attack through the engine, their ratio; the share of
-executed slot-steps that moved a live trial in a sweep; then, each in a new process, the
-time from process start to the first finished trial with an empty and a full compilation
+executed slot-steps that moved a live trial in a sweep; images per second of training and
+steps per second of white-box PGD, beside bare gradients; then, each in a new process, the time from process start to the first finished trial with an empty and a full compilation
 cache. The network has random weights: its speed does not depend on them. Prints a table
 and one JSON line.
 """
@@ -26,6 +26,7 @@ import numpy as np
 import classifiers
 import common
 import own_models
+import recipes
 import tables
 from orjax import attacks
 from orjax import estimators
@@ -34,6 +35,7 @@ from orjax import objectives
 from orjax import oracles
 from orjax import runner
 import sweep
+import training_speed
 
 _ROUNDS = flags.DEFINE_integer(
     "rounds", 5, "Alternating measurements of the forward pass and of each attack.",
@@ -41,20 +43,11 @@ _ROUNDS = flags.DEFINE_integer(
 _SECONDS = flags.DEFINE_float(
     "seconds", 4.0, "Length of one measurement.", lower_bound=0.1)
 _ONLY = flags.DEFINE_multi_string(
-    "only", [], "Measure the attack of this name only; repeat the flag for several.")
+    "only", [], "Measure the attack of this name only, or `training`, which is white-box PGD "
+    "too; repeat the flag for several.")
 _START_UP = flags.DEFINE_bool(
     "start_up", True, "Also measure process start to first finished trial.")
 _BATCH_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
-
-
-def forward_rate(forward, variables, images, seconds):
-  """Rows per second of a jitted forward pass on one batch."""
-  forward(variables, images).block_until_ready()
-  start, count = time.perf_counter(), 0
-  while time.perf_counter() - start < seconds:
-    forward(variables, images).block_until_ready()
-    count += 1
-  return count * len(images) / (time.perf_counter() - start)
 
 
 def attack_rate(attack, objective, threats, variables, tasks, num_queries, plan):
@@ -108,9 +101,25 @@ def start_up_seconds(cache):
     return seconds
 
 
+def report_training(classifier, variables):
+  """Prints the rates of training and white-box PGD; returns them for the JSON line."""
+  found = training_speed.measure(classifier, variables, _ROUNDS.value, _SECONDS.value)
+  rows, report = [], {}
+  for name, pairs in found.items():
+    ratios = [ours / bare for bare, ours in pairs]
+    bare, ours = np.median(pairs, axis=0).tolist()
+    report[name] = {"bare_images_per_s": bare, "images_per_s": ours,
+                    "ratio": float(np.median(ratios))}
+    rows.append([name, f"{bare:.0f}", f"{ours:.0f}",
+                 f"{np.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"])
+  print(tables.markdown(["loop", "bare gradients, images/s", "images/s", "ratio (min-max)"],
+                        rows))
+  return report
+
+
 def main():
   own_models.refuse()
-  classifier = models.build(f"convnet_{common.DATASET.value}")
+  classifier = models.build(recipes.network(common.DATASET.value, recipes.from_flags()))
   variables = classifier.init(jax.random.key(0))
   clean = lambda variables: oracles.from_predict(
       lambda v, x: jax.nn.softmax(classifier.apply(v, x)), variables)
@@ -118,12 +127,14 @@ def main():
     forward = jax.jit(lambda v, x: jax.nn.softmax(classifier.apply(v, x)))
     rng = np.random.default_rng(0)
     images = rng.random((max(_BATCH_SIZES), *classifier.image_shape), np.float32)
-    by_size = {size: forward_rate(forward, variables, jnp.asarray(images[:size]), 0.5)
+    by_size = {size: training_speed.rate(
+        forward, (variables, jnp.asarray(images[:size])), size, 0.5)
                for size in _BATCH_SIZES}
   best = max(by_size, key=by_size.get)
   objective = objectives.log_margin()
   rows, report = [], []
-  unknown = set(_ONLY.value) - {name for name, *_ in endless(objective, images[0].size)}
+  unknown = set(_ONLY.value) - {"training"} - {
+      name for name, *_ in endless(objective, images[0].size)}
   if unknown:
     raise ValueError(f"--only={min(unknown)} is no attack that is measured")
   for name, attack, per_step, num_samples in endless(objective, images[0].size):
@@ -143,7 +154,8 @@ def main():
     pairs = []
     for _ in range(_ROUNDS.value):  # alternating, as the machine's speed drifts
       with oracles.full_precision():
-        bare = forward_rate(forward, variables, jnp.asarray(images[:best]), _SECONDS.value)
+        bare = training_speed.rate(
+            forward, (variables, jnp.asarray(images[:best])), best, _SECONDS.value)
       rate, _ = attack_rate(attack, objective, threats, variables, tasks, budget, plan)
       pairs.append((bare, rate / num_samples, rate / num_samples / bare))
     bare, rate, ratio = np.median(pairs, axis=0).tolist()
@@ -153,18 +165,24 @@ def main():
     spread = f"{min(p[2] for p in pairs):.2f}-{max(p[2] for p in pairs):.2f}"
     rows.append([name, f"{bare:.0f}", str(best), f"{rate:.0f}",
                  f"{ratio:.2f} ({spread})"])
-  print(tables.markdown(["attack", "forward rows/s", "best batch", "rows/s",
-                         "ratio (min-max)"], rows))
+  if rows:
+    print(tables.markdown(["attack", "forward rows/s", "best batch", "rows/s",
+                           "ratio (min-max)"], rows))
+  trained = {}
+  if not _ONLY.value or "training" in _ONLY.value:
+    trained = report_training(classifier, variables)
   ratios = {entry["attack"]: entry["ratio"] for entry in report}
   if {"zoo", "zoo, averaging 100"} <= ratios.keys():
     print(f"a step that averages 100 answers takes "
           f"{ratios['zoo'] / ratios['zoo, averaging 100']:.2f} times as long as one that does "
           f"not")
-  useful = useful_share(objective, sweep.threat_model(clean), variables, images)
-  print(f"useful over executed steps of a sweep of 200 trials: {useful:.2f}")
+  useful = None
+  if rows:
+    useful = useful_share(objective, sweep.threat_model(clean), variables, images)
+    print(f"useful over executed steps of a sweep of 200 trials: {useful:.2f}")
   result = {"dataset": common.DATASET.value, "device": jax.devices()[0].device_kind,
             "num_devices": jax.device_count(), "machine": platform.processor(),
-            "jax": jax.__version__, "best_batch": best, "attacks": report,
+            "jax": jax.__version__, "best_batch": best, "attacks": report, "training": trained,
             "useful_steps": useful}
   if _START_UP.value:
     classifiers.load_or_train(common.DATASET.value)  # not part of the start-up
