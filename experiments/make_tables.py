@@ -2,8 +2,11 @@
 
     python experiments/make_tables.py --records=DIR/zoo --records=DIR/ql --records=DIR/bandits
 
+    python experiments/make_tables.py --table=2 --records=DIR/none --records=DIR/or
+
 Table 1: three black-box attacks on an ImageNet network through four noise variances. Every
-folder is the --out of `blackbox_attacks.py`; together they hold what is tabled.
+folder is the --out of `blackbox_attacks.py`; together they hold what is tabled. Tables 2 and 4:
+networks trained with noise, under white-box PGD; see `training_tables`.
 """
 
 import pathlib
@@ -14,12 +17,15 @@ from absl import flags
 import numpy as np
 
 import tables
+import training_tables
 from orjax import records
 
 _RECORDS = flags.DEFINE_multi_string(
     "records", None, "Folder of records; repeat the flag for several.", required=True)
+_TABLE = flags.DEFINE_enum(
+    "table", "1", ("1", "2", "4"), "Which of the paper's tables.")
 _OUT = flags.DEFINE_string(
-    "out", None, "Folder for table1.md (default: the parent of the first --records).")
+    "out", None, "Folder for the table (default: the parent of the first --records).")
 
 # Success rates of the paper's Table 1, by attack and variance: 100 ImageNet images.
 PAPER = {
@@ -79,16 +85,20 @@ def table1(directories: list[str]) -> str:
   return tables.markdown(header, rows)
 
 
+_TABLES = {"1": table1, "2": training_tables.table2, "4": training_tables.table4}
+
+
 def main(argv):
   del argv
   try:
-    table = table1(_RECORDS.value)
+    table = _TABLES[_TABLE.value](_RECORDS.value)
     out = pathlib.Path(_OUT.value or pathlib.Path(_RECORDS.value[0]).parent)
     records.make_folder(out)
-    (out / "table1.md").write_text(table + "\n")
+    path = out / f"table{_TABLE.value}.md"
+    path.write_text(table + "\n")
   except (ValueError, OSError) as e:
     sys.exit(f"error: {e}")
-  print(f"{table}\ntable: {out / 'table1.md'}")
+  print(f"{table}\ntable: {path}")
 
 
 if __name__ == "__main__":

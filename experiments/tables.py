@@ -85,7 +85,18 @@ def attacks(directory: str) -> str:
   return markdown(header, rows)
 
 
-_MASKED = 0.1
+_MASKED = 0.1  # of all images: what stronger attacks must add
+
+
+def worst_case(members: list[dict]) -> dict:
+  """Share of the images that fall to any of the attacks, with Wilson's interval."""
+  fallen: dict[tuple, bool] = {}
+  for record in members:
+    image = record["index"], record["run"]
+    fallen[image] = fallen.get(image, False) or record["clean_success"]
+  num_fallen = sum(fallen.values())
+  return {"clean_success": num_fallen / len(fallen), "num_images": len(fallen),
+          "clean_success_interval": records.wilson(num_fallen, len(fallen))}
 
 
 def verdict(directory: str) -> str:
@@ -101,14 +112,8 @@ def verdict(directory: str) -> str:
     accuracy = accuracies[f"{variance:g}"]["accuracy"]
     first = members[0]["setting"]
     published = [r for r in members if r["setting"] == first]
-    fallen: dict[tuple, bool] = {}
-    for record in members:
-      image = record["index"], record["run"]
-      fallen[image] = fallen.get(image, False) or record["clean_success"]
-    alone = {(r["index"], r["run"]): r["clean_success"] for r in published}
-    low, high = records.wilson(sum(fallen.values()), len(fallen))
-    first_left = accuracy * (1 - sum(alone.values()) / len(alone))
-    left = accuracy * (1 - sum(fallen.values()) / len(fallen))
+    alone, worst = worst_case(published), worst_case(members)
+    first_left, left = (accuracy * (1 - x["clean_success"]) for x in (alone, worst))
     hidden = first_left - left
     zero = sum(r["zero_gradients"] for r in published) / len(published)
     num_attacks = len({str(r["setting"]) for r in members})
@@ -117,8 +122,7 @@ def verdict(directory: str) -> str:
         f"{'Masked' if masked else 'Not masked'}"
         f"{'' if variance == 0 else f' at variance {variance:g}'}: PGD(Xent) leaves an "
         f"accuracy of {first_left:.3f}, the worst case of {num_attacks} attacks "
-        f"{left:.3f} [{accuracy * (1 - high):.3f}, {accuracy * (1 - low):.3f}] "
-        f"({len(fallen)} images, 95 %); {hidden:.3f} of it "
+        f"{robust(worst, accuracy)} ({worst['num_images']} images, 95 %); {hidden:.3f} of it "
         + (f"was hidden gradients, and {zero:.2f} of the gradients of PGD(Xent) were exactly 0."
            if masked else
            f"is all that stronger attacks add; {zero:.2f} of the gradients of PGD(Xent) were "
