@@ -151,9 +151,10 @@ def draw(directories: list[str], out: str) -> list[pathlib.Path]:
 
 def _draw_pgd(ledgers, out):
   """White-box PGD has neither spacings nor, as a rule, noise at test time."""
-  directories = list(ledgers)
-  paths = [out / "under_attack.png"]
-  plot_training.under_attack(directories, paths[0])
+  directories, paths = list(ledgers), []
+  if len(directories) < 5:  # more panels than a page is wide
+    paths.append(out / "under_attack.png")
+    plot_training.under_attack(directories, paths[0])
   if len(directories) > 1 and any(
       r["setting"]["substitute"] is None for r in ledgers[directories[0]]):
     asked = [records.read_json(d, "manifest.json")["asked"] for d in directories]

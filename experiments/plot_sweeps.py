@@ -37,7 +37,7 @@ def averaging(directories: list[str], path: pathlib.Path) -> None:
       kind = f"{'targeted' if targeted else 'untargeted'}"
       zoo = manifest["attack"] == "zoo"
       solver = f" ({manifest.get('solver', 'adam')})" if zoo else ""
-      panels.append((f"{manifest['attack']}{solver}, {members[0]['dataset']}, {kind}",
+      panels.append((f"{manifest['attack']}{solver}, {members[0]['model']}, {kind}",
                      members))
   figure, axes = plt.subplots(1, len(panels), squeeze=False, sharey=True,
                               figsize=(5.2 * len(panels), 3.6))
