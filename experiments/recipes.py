@@ -131,12 +131,14 @@ def name(dataset: str, recipe: Recipe) -> str:
 
 def network(dataset: str, recipe: Recipe) -> str:
   """Of the network, for `models.build`."""
+  if dataset == "imagenet2012":
+    raise ValueError("orjax trains no ImageNet network: pass yours with "
+                     "--model=path/to/file.py:factory, or torchvision's weights with "
+                     "--model=resnet50 --weights=FILE")
   found = f"{recipe.network}_{dataset}"
   if found not in models.names():
     raise ValueError(f"orjax trains no {recipe.network} for {dataset}: pass "
-                     + ("your model with --model=path/to/file.py:factory, or torchvision's "
-                        "weights with --model=resnet50 --weights=FILE"
-                        if dataset == "imagenet2012" else "--network=convnet"))
+                     f"--network=convnet")
   return found
 
 
@@ -174,7 +176,8 @@ def trainer(dataset: str, recipe: Recipe, steps: int) -> trainers.Trainer:
 def meta(dataset: str, recipe: Recipe, steps: int, seed: int) -> dict:
   """Facts that identify a training, for its checkpoint."""
   facts = {"model": name(dataset, recipe), "dataset": dataset,
-           "batch_size": BATCH_SIZE.value, "seed": seed, "bfloat16": BFLOAT16.value}
+           "batch_size": BATCH_SIZE.value, "seed": seed,
+           **({"bfloat16": True} if BFLOAT16.value else {})}
   if "pgd" in recipe.defense:
     facts |= {"adversary": {
         **ADVERSARIES[dataset], "statistics": ADVERSARY_STATISTICS.value,

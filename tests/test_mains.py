@@ -1,5 +1,6 @@
 """The mains as a user runs them: twice, killed, on other devices, with bad flags."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -134,7 +135,7 @@ def test_two_processes_give_the_same_bytes(undisturbed, attack, tmp_path):
   assert _ledger(tmp_path) == _ledger(undisturbed[0])
 
 
-@pytest.mark.parametrize("flags, message", [
+_REFUSED = [
     (["--variance=-1"], "--variance=-1 is no variance: pass 0 or more"),
     (["--variance=nan"], "--variance=nan is no variance"),
     (["--dataset=svhn"], "value should be one of <digits|mnist|cifar10|imagenet2012>"),
@@ -170,14 +171,31 @@ def test_two_processes_give_the_same_bytes(undisturbed, attack, tmp_path):
     (["--model=json:dumps", "--host_model=json:dumps"], "name two models"),
     (["--max_rows=5"], "--max_rows is for --host_model"),
     (["--split=train"], "--split is for --dataset=imagenet2012"),
-], ids=lambda value: value[0] if isinstance(value, list) else "")
-def test_bad_input_is_one_sentence(attack, tmp_path, flags, message):
-  # The usual flags of a small run are those of ZOO.
-  small = [] if flags[0] in ("--attack=ql", "--attack=bandits") else None
-  code, output = attack(tmp_path, *flags, check=False, small=small)
+]
+
+
+@pytest.fixture(scope="module")
+def refused(attack, tmp_path_factory):
+  """Asks for all of them, two at a time: most of it is the start of a process."""
+
+  def ask(flags):
+    # The usual flags of a small run are those of ZOO.
+    small = [] if flags[0] in ("--attack=ql", "--attack=bandits") else None
+    out = tmp_path_factory.mktemp("refused")
+    return (*attack(out, *flags, check=False, small=small), out)
+
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    futures = [pool.submit(ask, flags) for flags, _ in _REFUSED]
+    yield {id(flags): future for (flags, _), future in zip(_REFUSED, futures)}
+
+
+@pytest.mark.parametrize("flags, message", _REFUSED,
+                         ids=lambda value: value[0] if isinstance(value, list) else "")
+def test_bad_input_is_one_sentence(refused, flags, message):
+  code, output, out = refused[id(flags)].result()
   assert code == 1 and message in output and "Traceback" not in output
   assert output.startswith("error: ") and len(output.splitlines()) == 1
-  assert not _ledger(tmp_path)
+  assert not _ledger(out)
 
 
 def test_folder_of_another_request_is_refused(undisturbed, attack):

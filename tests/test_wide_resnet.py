@@ -120,6 +120,11 @@ def test_gradient_of_the_convolution(strides, padding, size):
   np.testing.assert_array_equal(ours(x, kernel), out)
   for found, wanted in zip(jax.vjp(ours, x, kernel)[1](g), pull_back(g)):
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+  with jax.enable_x64(True):
+    double = layers.flax_conv(x.astype(jnp.float64), kernel.astype(jnp.float64), strides,
+                              padding)
+  assert double.dtype == np.float64
+  np.testing.assert_allclose(double, out, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("make, num_layers", [
