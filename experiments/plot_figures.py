@@ -141,12 +141,17 @@ def draw(directories: list[str], out: str) -> list[pathlib.Path]:
     if pathlib.Path(directory, "traces.json").exists():
       paths.append(out / f"traces{suffix}.png")
       plot_sweeps.traces(directory, paths[-1])
-    # One grid shows one value of everything but the variance.
-    shown = {(r["num_samples"], *r["setting"].values()) for r in members}
-    if records.read_pictures(directory) and len(shown) == 1:
-      paths.append(out / f"pictures{suffix}.png")
-      pictures(directory, paths[-1])
+    paths += _pictures_if_one_setting(directory, members, out / f"pictures{suffix}.png")
   return paths
+
+
+def _pictures_if_one_setting(directory, members, path):
+  # One grid shows one value of everything but the variance.
+  shown = {(r["num_samples"], *r["setting"].values()) for r in members}
+  if len(shown) != 1 or not records.read_pictures(directory):
+    return []
+  pictures(directory, path)
+  return [path]
 
 
 def _draw_pgd(ledgers, out):
@@ -171,6 +176,7 @@ def _draw_pgd(ledgers, out):
     if pathlib.Path(directory, "traces.json").exists():
       paths.append(out / f"figure4{suffix}.png")
       plot_training.mean_losses(directory, paths[-1])
+    paths += _pictures_if_one_setting(directory, members, out / f"pictures{suffix}.png")
   return paths
 
 
