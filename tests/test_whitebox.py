@@ -25,8 +25,14 @@ class _State(NamedTuple):
   adversarial: jax.Array
 
 
+def _logits(variables, images):
+  """As `conftest.linear_logits`, which compiles slowly; the order of sums does not matter."""
+  pixels = images.reshape(len(images), -1)
+  return pixels @ variables["weights"] + variables["bias"][None]
+
+
 def _two_logits(variables, images):
-  return conftest.linear_logits(variables, images)[:, :2]
+  return _logits(variables, images)[:, :2]
 
 
 def _run(attack, objective, asked, images, labels, *, clean=None, variables=None):
@@ -67,7 +73,7 @@ def test_lands_on_the_worst_corner_of_a_linear_model(objective, num_restarts):
 
 def test_a_saturated_softmax_has_no_gradient_and_a_scaled_one_has(linear_images):
   images, labels = linear_images
-  steep = lambda variables, x: 1e5 * conftest.linear_logits(variables, x)
+  steep = lambda variables, x: 1e5 * _logits(variables, x)
   shared = {"radius": 0.3, "step_size": 0.05, "num_steps": 10}
   masked = objectives.logit_cross_entropy()
   blind = _run(attacks.whitebox_pgd(masked, **shared), masked, steep, images, labels)
@@ -125,7 +131,7 @@ def test_dlr_is_the_formula_and_blind_to_scale_and_shift():
 
 def test_float64_sees_what_float32_does_not(linear_images):
   images, labels = linear_images
-  steep = lambda variables, x: 150 * conftest.linear_logits(variables, x)
+  steep = lambda variables, x: 150 * _logits(variables, x)
   objective = objectives.logit_cross_entropy()
   attack = attacks.whitebox_pgd(objective, radius=0.3, step_size=0.05, num_steps=10)
   blind = _run(attack, objective, steep, images, labels)
@@ -143,8 +149,8 @@ def test_float64_sees_what_float32_does_not(linear_images):
 def test_transfer_follows_the_substitute_and_is_judged_by_the_target(linear_images):
   images, labels = linear_images
   variables = {"target": conftest.linear_variables(), "other": conftest.linear_variables(5)}
-  target = lambda v, x: conftest.linear_logits(v["target"], x)
-  other = lambda v, x: conftest.linear_logits(v["other"], x)
+  target = lambda v, x: _logits(v["target"], x)
+  other = lambda v, x: _logits(v["other"], x)
   objective = objectives.margin(confidence=50.0)
   attack = attacks.whitebox_pgd(objective, radius=0.3, step_size=0.05, num_steps=10,
                                 stop_at_success=False)
@@ -188,7 +194,7 @@ def test_as_many_rows_as_reported(linear_images):
 
   def counting(x):
     jax.debug.callback(lambda n: rows.append(int(n)), jnp.int32(len(x)))
-    return conftest.linear_logits(variables, x)
+    return _logits(variables, x)
 
   base = oracles.Oracle(lambda key, x: counting(x))
   attack = attacks.whitebox_pgd(objectives.logit_cross_entropy(), num_steps=3, num_restarts=2)
