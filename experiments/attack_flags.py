@@ -110,6 +110,8 @@ _IN_A_BALL = ("ql", "bandits")
 _ONLY = {"norm": _IN_A_BALL, "reversed_plateau": ("ql",),
          "spacing": ("zoo", "bandits"), "start": ("zoo", "nes", "carlini_wagner"),
          "check_average": ("zoo", "nes", "carlini_wagner"),
+         "confidence": ("zoo", "nes", "carlini_wagner", "ql", "bandits"),
+         "non_positive": ("zoo", "nes", "carlini_wagner", "ql", "bandits"),
          "confirmations": ("zoo", "nes", "carlini_wagner", "ql", "bandits")}
 
 

@@ -193,7 +193,8 @@ def train(dataset: str, recipe: recipes.Recipe) -> checkpoints.Checkpoint:
       return classifier.apply_noisy(variables, jax.random.split(key, len(images)), images)
     return classifier.apply(variables, images)
 
-  seed = common.SEED.value + recipe.substitute
+  # An attacker's network shares nothing with one that --seed gives.
+  seed = (common.SEED.value + recipe.substitute * 2**31) % 2**32
   print(f"training {recipes.name(dataset, recipe)} for {num_steps} steps of "
         f"{recipes.BATCH_SIZE.value} images into {folder}", flush=True)
   return training.fit(

@@ -110,8 +110,8 @@ def asked(model, numbers: dict) -> dict:
   """All that records depend on: flags, the attack's `numbers`, the model's parameters."""
   # Flags of the mains only: libraries define flags too, and change them.
   modules = flags.FLAGS.flags_by_module_dict()
-  ours = [flag for name in ("common", "classifiers", "recipes", "own_models", "attack_flags", "sweep",
-                          sys.argv[0])
+  ours = [flag for name in ("common", "classifiers", "recipes", "own_models", "attack_flags",
+                            "variants", "sweep", sys.argv[0])
           for flag in modules.get(name, ())]
   values = {flag.name: flag.value for flag in ours if flag.name not in _FREE_FLAGS}
   return {**values, **numbers, "model": model.fingerprint}

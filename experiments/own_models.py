@@ -96,6 +96,16 @@ def jax_model():
   return apply, variables, image_shape, num_classes
 
 
+def computes_float64() -> bool:
+  """Whether the --model answers in float64 where it is given that."""
+  apply, variables, image_shape, _ = jax_model()
+  with jax.enable_x64(True):
+    double = lambda x: jax.ShapeDtypeStruct(
+        x.shape, jnp.float64 if jnp.issubdtype(x.dtype, jnp.floating) else x.dtype)
+    images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float64)
+    return jax.eval_shape(apply, jax.tree.map(double, variables), images).dtype == jnp.float64
+
+
 @functools.cache
 def outside_model():
   """What the user's factory of a model outside JAX returns, checked."""

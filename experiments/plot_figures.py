@@ -165,7 +165,8 @@ def _draw_pgd(ledgers, out):
     asked = [records.read_json(d, "manifest.json")["asked"] for d in directories]
     stddevs = {a["stddev"] if a["defense"] == "or" else 0 for a in asked
                if a["defense"] in ("none", "or") and a["noise_location"] == "logits"}
-    if len(stddevs) == len(directories):
+    networks = {(a["dataset"], a["network"]) for a in asked}
+    if len(stddevs) == len(directories) and len(networks) == 1:
       paths.append(out / "figure13.png")
       plot_training.training_stddevs(directories, paths[-1])
   for directory, members in ledgers.items():

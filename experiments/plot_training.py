@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import plot_sweeps
+import tables
 from orjax import records
 
 _NAMES = {"xent": "PGD(Xent)", "cw": "PGD(CW)", "dlr": "PGD(DLR)",
@@ -25,8 +26,9 @@ def attack_name(setting: dict) -> str:
 def left(members: list[dict], accuracy: float) -> tuple[float, float, float]:
   """Accuracy under attack and its interval: that of the network times what stands."""
   summary = records.summarise(members)
-  low, high = summary["clean_success_interval"]
-  return tuple(accuracy * (1 - x) for x in (summary["clean_success"], high, low))
+  low, high = summary["defended_success_rate_interval"]
+  return tuple(accuracy * (1 - x)
+               for x in (summary["defended_success_rate"], high, low))
 
 
 def by_setting(members: list[dict]) -> list[tuple[dict, list[dict]]]:
@@ -42,25 +44,21 @@ def under_attack(directories: list[str], path: pathlib.Path) -> None:
   figure, axes = plt.subplots(1, len(directories), squeeze=False, sharex=True,
                               figsize=(6.2 * len(directories), 4.2))
   for ax, directory in zip(axes.flat, directories):
-    known = records.read_json(directory, "accuracy.json")
+    known = records.read_json(directory, "accuracy.json")["0"]
     found = records.read(directory)
     usual = found[0]["setting"]["steps"]
     labels, bars, zeros = ["no attack"], [], [np.nan]
-    for (variance,), members in records.group(found, "variance").items():
-      entry = known[f"{variance:g}"]
-      if not bars:
-        bars.append((entry["accuracy"], *entry["interval"]))
-      for setting, group in by_setting(members):
-        steps = "" if setting["steps"] == usual else f", {setting['steps']} steps"
-        labels.append(attack_name(setting) + steps
-                      + (f", variance {variance:g}" if variance else ""))
-        bars.append(left(group, entry["accuracy"]))
-        zeros.append(records.summarise(group)["zero_gradients"])
+    bars.append((known["accuracy"], *known["interval"]))
+    for setting, group in by_setting(found):
+      steps = "" if setting["steps"] == usual else f", {setting['steps']} steps"
+      labels.append(attack_name(setting) + steps)
+      bars.append(left(group, known["accuracy"]))
+      zeros.append(records.summarise(group)["zero_gradients"])
     rates, low, high = np.array(bars).T
     y = np.arange(len(bars))[::-1]
     ax.barh(y, rates, 0.7, color="C0", label="accuracy, 95 % interval",
             xerr=np.maximum([rates - low, high - rates], 0), error_kw={"linewidth": 0.8})
-    ax.plot(zeros, y, "x", color="C3", label="share of gradients exactly 0")
+    ax.plot(zeros, y, "x", color="C3", label="share of steps with gradient 0")
     ax.set_yticks(y, labels, fontsize=7)
     ax.set(xlim=(-0.03, 1.03), title=f"{found[0]['model']}")
     ax.legend(fontsize=7, loc="lower right")
@@ -93,16 +91,19 @@ def training_stddevs(directories: list[str], path: pathlib.Path) -> None:
     stddev = asked["stddev"] if asked["defense"] == "or" else 0.0
     accuracy = records.read_json(directory, "accuracy.json")["0"]
     bars = {"clean": (accuracy["accuracy"], *accuracy["interval"])}
-    for setting, members in by_setting(
-        [r for r in records.read(directory) if r["variance"] == 0]):
-      bars[attack_name(setting)] = left(members, accuracy["accuracy"])
+    found = records.read(directory)
+    for loss in dict.fromkeys(r["setting"]["loss"] for r in found):
+      members = tables.published(found, asked, loss)
+      if members:
+        bars[_NAMES[loss]] = left(members, accuracy["accuracy"])
     points.append((stddev, bars))
+  shared = [name for name in points[0][1] if all(name in bars for _, bars in points)]
   points.sort(key=lambda point: point[0])
   stddevs = [stddev for stddev, _ in points]
   zero = min(s for s in stddevs if s) / 10
   x = [s or zero for s in stddevs]
   figure, ax = plt.subplots(figsize=(6.4, 4.0))
-  for number, name in enumerate(points[0][1]):
+  for number, name in enumerate(shared):
     rates, low, high = np.array([bars[name] for _, bars in points]).T
     ax.plot(x, rates, marker="o", color=f"C{number}", label=name,
             linestyle="--" if name == "clean" else "-")

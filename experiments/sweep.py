@@ -1,6 +1,5 @@
 """What the attack mains share: a sweep over variances and over variants of an attack."""
 
-import json
 import math
 import pathlib
 import sys
@@ -16,6 +15,7 @@ import classifiers
 import common
 import own_models
 import plot_figures
+import replays
 import tables
 import variants
 from orjax import datasets
@@ -23,8 +23,6 @@ from orjax import engine
 from orjax import oracles
 from orjax import records
 from orjax import runner
-from orjax import trials
-from orjax.types import Example
 
 VARIANCE = flags.DEFINE_multi_float(
     "variance", None, "Variance of the output noise; repeat the flag for a sweep (default: 0 "
@@ -72,6 +70,12 @@ def check_flags():
   if TRACE.value and own_models.HOST_MODEL.value:
     raise ValueError("--trace replays trials, which would ask --host_model all over again: "
                      "leave one out")
+  if flags.FLAGS.attack == "pgd":
+    if any(variances()):
+      raise ValueError("--variance is noise on probabilities, and PGD sees logits: pass "
+                       "--attack=carlini_wagner, or leave it out")
+    if TRACE.value and variants.STOP_AT_SUCCESS.value:
+      raise ValueError("--trace of PGD needs --nostop_at_success: all its steps are shown")
   for variance in variances():
     if not 0 <= variance < math.inf:
       raise ValueError(f"--variance={variance:g} is no variance: pass 0 or more")
@@ -131,54 +135,21 @@ def make_tasks(model, labels, chosen, images, variant):
   return tasks
 
 
-def make_cell(model, labels, chosen, images, variant):
-  """What the engine needs for a variant; in float64 under `jax.enable_x64` only."""
+def make_cell(model, other, labels, chosen, images, variant):
+  """What the engine needs for a variant; in float64 under `jax.enable_x64` only.
+
+  `other` is the substitute that a transfer attack follows, or None.
+  """
   if variant.float64:
-    model = classifiers.in_float64(model)
+    model, other = (known and classifiers.in_float64(known) for known in (model, other))
     images = images.astype(np.float64)
-  # White-box PGD looks at logits; so do its verdicts, as it makes no difference.
+  # White-box PGD looks at logits; so do its verdicts: without noise their order is the same.
   answers = model.logits if flags.FLAGS.attack == "pgd" else model.clean
   tasks = make_tasks(model, labels, chosen, images, variant)
-  if variant.substitute is None:
+  if other is None:
     return Cell(variant, threat_model(answers, variant.num_samples), model.variables, tasks)
-  other = classifiers.load_or_train(common.DATASET.value, variant.substitute)
   return Cell(variant, threat_model(answers, variant.num_samples, other.logits),
               (model.variables, other.variables), tasks)
-
-
-def write_traces(cells):
-  """Replays the first run of the first images; `traces.json`, for Figures 4 and 8.
-
-  Another number of trials at a time may round differently: see `runner.Plan`.
-  """
-  path = pathlib.Path(OUT.value, "traces.json")
-  if path.exists() and json.loads(path.read_text())["num_images"] >= TRACE.value:
-    return
-  num_steps = {records.identity(r): r["num_steps"] for r in records.read(OUT.value)}
-  max_queries = attack_flags.resolved()["max_queries"]
-  found = []
-  for (variant, threats, variables, tasks) in cells:
-    indices = sorted({task.index for task in tasks})[:TRACE.value]
-    chosen = [task for task in tasks if task.index in indices and task.run == 0]
-    lengths = [num_steps[records.identity(task.identity)] for task in chosen]
-
-    def one(variables, inputs):
-      key = trials.trial_key(jax.random.key(common.SEED.value), inputs.run, inputs.index)
-      trial = trials.start(variant.attack, key, Example(inputs.image, inputs.label),
-                           inputs.run, inputs.index, inputs.setting)
-      return trials.trace(variant.attack, threats.asked(variables, inputs.setting),
-                          threats.clean(variables), key, trial, max(lengths), max_queries)
-
-    with jax.enable_x64(variant.float64):
-      inputs = jax.tree.map(lambda *x: np.stack(x), *map(runner.inputs, chosen))
-      seen, quiet = jax.device_get(
-          jax.jit(jax.vmap(one, in_axes=(None, 0)))(variables, inputs))
-    # JSON has no infinity: a loss that is none is null.
-    numbers = lambda losses: [x if math.isfinite(x) else None for x in losses.tolist()]
-    found += [{**task.identity, "losses": numbers(seen[i, :length]),
-               "without_noise": numbers(quiet[i, :length])}
-              for i, (task, length) in enumerate(zip(chosen, lengths))]
-  records.write_json(path, {"num_images": TRACE.value, "traces": found})
 
 
 def report(cells):
@@ -187,7 +158,7 @@ def report(cells):
   if missing:
     raise ValueError(f"{missing} trials are missing in {OUT.value}: run the command again")
   if TRACE.value:
-    write_traces(cells)
+    replays.write_traces(cells, OUT.value, TRACE.value)
   text = tables.attacks(OUT.value)
   if variants.DIAGNOSE.value:
     text += "\n\n" + tables.verdict(OUT.value)
@@ -208,16 +179,22 @@ def main():
            else classifiers.load_jax)(common.DATASET.value)
   test = common.test_images(model)
   chosen, images = common.correctly_classified(model, test, NUM_IMAGES.value)
+  others = {recipe: classifiers.load_or_train(common.DATASET.value, recipe)
+            for recipe in dict.fromkeys(variant.substitute for variant in planned) if recipe}
   cells = []
   for variant in planned:
     with jax.enable_x64(variant.float64):
-      cells.append(make_cell(model, test.labels, chosen, images, variant))
+      cells.append(make_cell(model, others.get(variant.substitute), test.labels, chosen,
+                             images, variant))
   with jax.enable_x64(planned[0].float64):
     slots = SLOTS_PER_DEVICE.value or runner.choose_slots(planned[0].attack, *cells[0][1:])
   request = (common.asked(model, {
-      **attack_flags.resolved(), "variance": variances(), "slots_per_device": slots,
+      **attack_flags.resolved(), "variance": variances(),
+      "substitutes": {other.name: other.fingerprint for other in others.values()},
+      "slots_per_device": slots,
       "rows_per_call": classifiers.rows_per_call(model.image_shape)}),
-      common.about(training=model.training))
+      common.about(training=model.training,
+                   substitutes=[other.training for other in others.values()]))
   if jax.process_index() == 0:
     records.check_manifest(OUT.value, *request)
     common.defended_accuracy(OUT.value, threat_model(model.clean), model, test, variances())

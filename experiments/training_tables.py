@@ -34,29 +34,23 @@ PAPER_4 = {
 
 
 def _folder(directory):
-  """(manifest, accuracy at test time, records) of one network without output noise."""
+  """(what was asked, manifest, accuracy at test time, records) of one network."""
   manifest = records.read_json(directory, "manifest.json")
-  found = [r for r in records.read(directory) if r["variance"] == 0]
-  if manifest["asked"]["attack"] != "pgd" or not found:
-    raise ValueError(f"{directory} holds no white-box PGD without noise at test time: leave it "
-                     f"out")
-  return manifest, records.read_json(directory, "accuracy.json")["0"], found
+  asked, found = manifest["asked"], records.read(directory)
+  if asked["attack"] != "pgd" or not found or asked["targeted"] or (
+      asked["model"] and "network" not in asked):
+    raise ValueError(f"{directory} holds no untargeted white-box PGD on a network that orjax "
+                     f"trained: leave it out")
+  return asked, manifest, records.read_json(directory, "accuracy.json")["0"], found
 
 
-def _of_loss(found, loss):
-  """Records of the first setting with that loss: the published attack."""
-  setting = next((r["setting"] for r in found if r["setting"]["loss"] == loss
-                  and not r["setting"]["substitute"]), None)
-  return [r for r in found if r["setting"] == setting]
-
-
-def _cell(found, loss, accuracy, name):
-  members = _of_loss(found, loss)
+def _cell(found, asked, loss, accuracy):
+  """Accuracy under the published attack, and its share of steps without a gradient."""
+  members = tables.published(found, asked, loss)
   if not members:
     return "-", "-"
   summary = records.summarise(members)
-  return (tables.robust(summary, accuracy["accuracy"], name),
-          f"{summary['zero_gradients']:.2f}")
+  return tables.robust(summary, accuracy["accuracy"]), f"{summary['zero_gradients']:.2f}"
 
 
 def _clean(accuracy):
@@ -65,10 +59,10 @@ def _clean(accuracy):
 
 
 def _trained(manifest):
-  """Training steps and the attacks' hardware, in words."""
+  """Training steps, and on what: as far as is known, on what the attacks ran."""
   training, about = manifest["about"].get("training") or {}, manifest["about"]
-  devices = sorted(set(about["devices"]))
-  return str(training.get("num_steps", "-")), ", ".join(devices)
+  attacked_on = f"{len(about['devices'])} x {about['devices'][0]}"
+  return str(training.get("num_steps", "-")), training.get("device", attacked_on)
 
 
 def table2(directories: list[str]) -> str:
@@ -78,25 +72,29 @@ def table2(directories: list[str]) -> str:
     ValueError: a folder is about something else, or two are about one network.
   """
   header = ["data set", "network", "defense", "training steps", "hardware", "images",
-            "clean accuracy", "paper", "PGD(Xent)", "paper", "its zero gradients", "PGD(CW)",
+            "clean accuracy", "paper", "PGD(Xent)", "paper", "its steps without gradient", "PGD(CW)",
             "paper", "worst case (attacks)"]
   rows, seen = [], set()
   for directory in directories:
-    manifest, accuracy, found = _folder(directory)
-    asked = manifest["asked"]
+    asked, manifest, accuracy, found = _folder(directory)
+    if asked["noise_location"] != "logits":
+      raise ValueError(f"{directory} is about noise inside the network: Table 2 is about noise "
+                       f"on its logits; leave it out")
     key = asked["dataset"], asked["network"], asked["defense"]
     if key in seen:
       raise ValueError(f"{directory} is about a network that another folder is about, too: "
                        f"leave one out")
     seen.add(key)
     dataset, network, defense = key
-    paper = PAPER_2.get((network, defense)) if dataset == "cifar10" else None
+    noisy = "or" in defense.split("+")
+    as_published = dataset == "cifar10" and (not noisy or asked["stddev"] == 100)
+    paper = PAPER_2.get((network, defense)) if as_published else None
     paper = [f"{x:.4f}" for x in paper] if paper else ["-"] * 3
-    xent, zero = _cell(found, "xent", accuracy, "clean_success")
-    cw, _ = _cell(found, "cw", accuracy, "clean_success")
+    xent, zero = _cell(found, asked, "xent", accuracy)
+    cw, _ = _cell(found, asked, "cw", accuracy)
     worst = tables.robust(tables.worst_case(found), accuracy["accuracy"])
     num_attacks = len({str(r["setting"]) for r in found})
-    noise = f"({asked['stddev']:g})" if "or" in defense.split("+") else ""
+    noise = f"({asked['stddev']:g})" if noisy else ""
     rows.append([dataset, network, defense + noise, *_trained(manifest),
                  str(len({r["index"] for r in found})), _clean(accuracy), paper[0], xent,
                  paper[1], zero, cw, paper[2], f"{worst} ({num_attacks})"])
@@ -119,15 +117,14 @@ def table4(directories: list[str]) -> str:
             "paper (wide ResNet, CIFAR10): clean", "PGD(Xent)", "PGD(CW)"]
   rows = []
   for directory in directories:
-    manifest, accuracy, found = _folder(directory)
-    asked = manifest["asked"]
-    if asked["noise_location"] == "logits":
-      raise ValueError(f"{directory} is about noise on the logits: Table 4 is about noise "
-                       f"inside a network; leave it out")
+    asked, manifest, accuracy, found = _folder(directory)
+    if asked["noise_location"] == "logits" or not asked["test_noise"]:
+      raise ValueError(f"{directory} is not about noise that is inside the network at test "
+                       f"time, which is what Table 4 is about: leave it out")
     key = asked["noise_location"], asked["stddev"]
     rows.append([
         asked["dataset"], asked["network"], f"{key[0]} convolution", f"{key[1]:g}",
         *_trained(manifest), str(len({r["index"] for r in found})), _clean(accuracy),
-        *(_cell(found, loss, accuracy, "defended_success_rate")[0] for loss in ("xent", "cw")),
+        *(_cell(found, asked, loss, accuracy)[0] for loss in ("xent", "cw")),
         *PAPER_4.get(key, ("-",) * 3)])
   return tables.markdown(header, rows)

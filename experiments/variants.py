@@ -28,7 +28,8 @@ LOSS = flags.DEFINE_multi_enum(
     "image's own margin; repeat the flag for several.")
 FLOAT64 = flags.DEFINE_bool("float64", False, "PGD: attack in float64.")
 STOP_AT_SUCCESS = flags.DEFINE_bool(
-    "stop_at_success", True, "PGD: hand in the first success, not the last iterate.")
+    "stop_at_success", True, "PGD: hand in the first success, not the last iterate; never of "
+    "transfers, nor where the network is random.")
 SUBSTITUTE_STDDEV = flags.DEFINE_multi_float(
     "substitute_stddev", None, "PGD: transfer attacks, from the same network trained from "
     "another seed with this noise on its logits (0: undefended); repeat the flag.")
@@ -101,14 +102,19 @@ def _pgd():
   for name in ("radius", "step_size"):
     if not 0 < numbers[name] < math.inf:
       raise ValueError(f"--{name}={numbers[name]:g} must be above 0 and finite")
+  random = recipe.inside and recipes.TEST_NOISE.value and not own_models.MODEL.value
+  stops = STOP_AT_SUCCESS.value and not random
+  if numbers["restarts"] > 1 and not stops:
+    raise ValueError("--restarts need --stop_at_success and a network without noise inside: "
+                     "otherwise only the last start would count")
   plain = {"steps": numbers["max_steps"], "restarts": numbers["restarts"],
            "float64": FLOAT64.value}
   if DIAGNOSE.value:
-    wanted = _diagnosis(recipe, plain)
+    wanted = _diagnosis(recipe, plain, random)
   else:
     wanted = [({"loss": loss, **plain}, substitute) for loss, substitute in
               itertools.product(LOSS.value, _substitutes(recipe))]
-  return [_variant(numbers, recipe, num_samples, *pair) for num_samples, pair in
+  return [_variant(numbers, recipe, stops, num_samples, *pair) for num_samples, pair in
           itertools.product(attack_flags.NUM_SAMPLES.value, wanted)]
 
 
@@ -124,7 +130,7 @@ def _substitutes(recipe):
   return [recipes.substitute(recipe, stddev) for stddev in stddevs]
 
 
-def _diagnosis(recipe, plain):
+def _diagnosis(recipe, plain, random):
   """The published attack first, then what would succeed where it is only blinded."""
   for flag in (LOSS, FLOAT64, attack_flags.RESTARTS, SUBSTITUTE_STDDEV, STOP_AT_SUCCESS):
     if flag.present:
@@ -136,8 +142,11 @@ def _diagnosis(recipe, plain):
       {"restarts": 10}, {"steps": 40}, {"steps": 200},
       {"loss": "xent_by_margin", "steps": 200}]
   ours = not own_models.MODEL.value
-  if ours and recipe.inside and recipes.TEST_NOISE.value:
-    changes.remove({"float64": True})  # noise is drawn in float32
+  if random:  # noise is drawn in float32, and one answer is no success to stop at
+    changes = [change for change in changes if not change.keys() & {"float64", "restarts"}]
+  if not ours and not own_models.computes_float64():
+    print("float64 is left out: the model computes in float32 whatever it is given")
+    changes.remove({"float64": True})
   if ours and recipe.stddev:
     changes.insert(3, {"loss": "xent_by_stddev"})
   settings = [{"loss": "xent", **plain, **change} for change in changes]
@@ -149,7 +158,7 @@ def _diagnosis(recipe, plain):
   return found
 
 
-def _variant(numbers, recipe, num_samples, setting, substitute):
+def _variant(numbers, recipe, stops, num_samples, setting, substitute):
   if setting["loss"] == "xent_by_stddev" and (not recipe.stddev or own_models.MODEL.value):
     raise ValueError("--loss=xent_by_stddev needs --defense=or and its --stddev: pass "
                      "--loss=xent_by_margin")
@@ -157,7 +166,7 @@ def _variant(numbers, recipe, num_samples, setting, substitute):
   attack = attacks.whitebox_pgd(
       wanted, radius=numbers["radius"], step_size=numbers["step_size"],
       num_steps=setting["steps"], num_restarts=setting["restarts"],
-      stop_at_success=STOP_AT_SUCCESS.value and substitute is None)
+      stop_at_success=stops and substitute is None)
   named = substitute and recipes.name(common.DATASET.value, substitute)
   return Variant(num_samples, {**setting, "substitute": named}, attack, wanted,
                  setting["float64"], substitute)

@@ -46,18 +46,17 @@ def accuracy(apply: Callable, variables: Any, dataset: datasets.Dataset) -> floa
   `apply(variables, key, images) -> logits`; the key drives whatever is random at test time.
   """
   classes = verification.predict_classes(
-      lambda variables, key, images: apply(variables, key, images), variables,
-      jax.random.key(0), dataset.images)
+      apply, variables, jax.random.key(0), dataset.images)
   return float(np.mean(classes == dataset.labels))
 
 
 def check(num_examples: int, batch_size: int, num_steps: int, num_devices: int) -> None:
   """Raises ValueError for a training that cannot be run on so many devices."""
-  if num_steps < 1:
-    raise ValueError(f"num_steps must be at least 1, not {num_steps}")
   if not 1 <= batch_size <= num_examples:
     raise ValueError(f"batch_size={batch_size} must be between 1 and the {num_examples} "
                      f"training images")
+  if num_steps < 1:
+    raise ValueError(f"num_steps must be at least 1, not {num_steps}")
   if batch_size % num_devices:
     raise ValueError(f"a batch of {batch_size} images does not divide over {num_devices} "
                      f"devices: pass a multiple of {num_devices}")
@@ -132,6 +131,7 @@ def fit(trainer: Trainer, train: datasets.Dataset, *, seed: int, num_steps: int,
         last_save = time.monotonic()
   state = _whole(state)
   meta = {**meta, "num_steps": int(state.step), "finished": True,
+          "device": f"{len(devices)} x {devices[0].device_kind}",
           "test_accuracy": accuracy(apply, state.variables, test)}
   checkpoints.save(directory, state, meta)
   return checkpoints.Checkpoint(state, meta)

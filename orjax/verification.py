@@ -49,7 +49,8 @@ def verify(key: Key, clean: Oracle, defended: Oracle, objective: Objective,
   """
   with oracles.full_precision():
     images = jnp.stack([adversarial, example.image])
-    rows = clean.query(key, images)
+    # The undefended model may be random, too: noise inside it.
+    rows = clean.query(jax.random.fold_in(key, num_draws), images)
     draws = jax.vmap(defended.query, in_axes=(0, None))(
         jax.random.split(key, num_draws), images)
   achieved = jax.vmap(objective.achieved, in_axes=(0, None))

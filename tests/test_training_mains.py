@@ -95,7 +95,7 @@ def test_diagnosis_of_a_masked_network(digits_model, tmp_path):
                          env=test_mains._environment())
   assert found.returncode == 0, found.stderr
   sentence = found.stdout[found.stdout.index("\nMasked: PGD(Xent) leaves an accuracy of 0.9"):]
-  assert "the worst case of 11 attacks 0.0" in sentence and "hidden gradients" in sentence
+  assert "the worst case of all 11 0.0" in sentence and "hidden, not defended" in sentence
   lines = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
   assert len(lines) == 110
   published = [line for line in lines if line["setting"] == {

@@ -66,7 +66,7 @@ def descent(objective: Objective, estimator: Estimator, *, trade_off: jax.Array,
     achieved = objective.achieved(found.answer, example.label)
     info = StepInfo(loss, achieved, jnp.zeros((), bool),
                     jnp.int32(estimator.num_points * oracle.queries_per_row),
-                    ~achieved & (slope == 0).all())
+                    ~achieved & (found.gradient == 0).all())
     return DescentState(state.w + updates, optimizer_state, image), info
 
   return Attack(init, step)

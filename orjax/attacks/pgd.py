@@ -102,7 +102,7 @@ def pgd(objective: Objective, estimator: Estimator, *, radius: float = 0.05,
     achieved = objective.achieved(found.answer, example.label)
     info = StepInfo(found.value, achieved, jnp.zeros((), bool),
                     jnp.int32(estimator.num_points * oracle.queries_per_row),
-                    ~achieved & (slope == 0).all())
+                    ~achieved & (found.gradient == 0).all())
     return PgdState(image, gradient, rate, losses, num_losses, state.image), info
 
   return Attack(init, step)
