@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from conftest import linear_logits
 from conftest import linear_predict
 from conftest import linear_variables
 from orjax import models
@@ -166,3 +167,28 @@ def test_query_is_traced_once_for_many_stddevs():
 
   for stddev in (0.0, 0.1, 1.0):
     ask(jnp.float32(stddev), _images(3))
+
+
+def test_a_random_classifier_draws_each_row_from_a_key_of_its_own(linear_images):
+  images, _ = linear_images
+  images = jnp.asarray(images)
+
+  def predict(variables, keys, x):
+    noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:]))(keys)
+    return linear_logits(variables, x + noise)
+
+  oracle = oracles.from_random_predict(predict, linear_variables(), rows_per_call=3)
+  whole = oracles.from_random_predict(predict, linear_variables())
+  key = lambda: jax.random.key(0)  # a key is consumed
+  rows = oracle.query(key(), images)
+  np.testing.assert_allclose(rows, whole.query(key(), images), rtol=1e-5)
+  assert (np.abs(rows - oracle.query(jax.random.key(1), images)) > 1e-3).any()
+  same = oracle.query(key(), jnp.broadcast_to(images[:1], images.shape))
+  assert len({row.tobytes() for row in np.asarray(same)}) == len(images)
+  keys = jax.random.split(key(), 4)
+  under_vmap = jax.vmap(whole.query, in_axes=(0, None))(keys, images)
+  np.testing.assert_allclose(
+      under_vmap[2], whole.query(jax.random.split(key(), 4)[2], images), rtol=1e-5)
+  slope = jax.grad(lambda x: oracle.query(key(), x)[:, 0].sum())(images)
+  weights = np.asarray(linear_variables()["weights"])[:, 0].reshape(images.shape[1:])
+  np.testing.assert_allclose(slope, np.broadcast_to(weights, slope.shape), rtol=1e-5)
