@@ -108,7 +108,10 @@ def test_differences_of_1e_4_need_full_float32(digits_model, name, mantissa_bits
   objective = objectives.log_margin()
   estimator = estimators.finite_difference(num_coordinates=64, spacing=1e-4)
   agreements = []
-  for image, label in zip(datasets.to_float(test.images[:12]), test.labels[:12]):
+  right = np.flatnonzero(np.asarray(classifier.apply(
+      variables, jnp.asarray(datasets.to_float(test.images[:40])))).argmax(-1)
+      == test.labels[:40])[:12]  # of a misclassified image the loss is flat
+  for image, label in zip(datasets.to_float(test.images[right]), test.labels[right]):
     def loss_fn(key, points):
       rows = oracle.query(key, points)
       return jax.vmap(objective.loss, in_axes=(0, None))(rows, jnp.int32(label)), rows

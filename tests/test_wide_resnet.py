@@ -178,6 +178,7 @@ def test_noise_at_test_time_comes_from_the_keys():
 
 
 @pytest.mark.parametrize("name", ["resnet32_cifar10", "convnet_digits"])
+@jax.numpy_dtype_promotion("standard")  # Flax's own BatchNorm needs it
 def test_bfloat16_computes_in_it_and_keeps_parameters(name):
   classifier = models.build(name, dtype=jnp.bfloat16)
   variables = jax.eval_shape(classifier.init, jax.random.key(0))
