@@ -157,9 +157,7 @@ def model_folder(dataset: str, recipe: recipes.Recipe) -> str:
 def load_or_train(dataset: str, recipe: recipes.Recipe) -> Model:
   """Finds a classifier under --model_dir, or trains it first."""
   name, folder = recipes.name(dataset, recipe), model_folder(dataset, recipe)
-  classifier = models.build(
-      recipes.network(dataset, recipe), noise_location=recipe.inside,
-      noise_stddev=recipe.stddev if recipe.inside else 0.0)
+  classifier = recipes.classifier(dataset, recipe)
   saved = checkpoints.load(folder, meta={"model": name, "dataset": dataset})
   if saved is None or not saved.meta["finished"]:
     saved = train(dataset, recipe)
@@ -178,9 +176,7 @@ def load_or_train(dataset: str, recipe: recipes.Recipe) -> Model:
 def train(dataset: str, recipe: recipes.Recipe) -> checkpoints.Checkpoint:
   """Trains a classifier by the recipe of its network; in all processes of a job together."""
   folder = model_folder(dataset, recipe)
-  classifier = models.build(
-      recipes.network(dataset, recipe), noise_location=recipe.inside,
-      noise_stddev=recipe.stddev if recipe.inside else 0.0)
+  classifier = recipes.classifier(dataset, recipe)
   train_split = datasets.load(dataset, "train", common.DATA_DIR.value)
   if recipe.network == "convnet":
     train_split = datasets.Dataset(*(x[_NUM_VALIDATION[dataset]:] for x in train_split))

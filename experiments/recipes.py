@@ -151,11 +151,15 @@ def num_steps(recipe: Recipe, num_examples: int) -> int:
   return 80_000
 
 
+def classifier(dataset: str, recipe: Recipe, dtype=jnp.float32) -> models.Classifier:
+  """The network of a recipe, with the noise inside it."""
+  return models.build(
+      network(dataset, recipe), dtype=dtype, noise_location=recipe.inside,
+      noise_stddev=recipe.stddev if recipe.inside else 0.0)
+
+
 def trainer(dataset: str, recipe: Recipe, steps: int) -> trainers.Trainer:
   """The training step of a recipe."""
-  classifier = models.build(
-      network(dataset, recipe), dtype=jnp.bfloat16 if BFLOAT16.value else jnp.float32,
-      noise_location=recipe.inside, noise_stddev=recipe.stddev if recipe.inside else 0.0)
   on_logits = 0.0 if recipe.inside else recipe.stddev
   adversary = None
   if "pgd" in recipe.defense:
@@ -168,7 +172,7 @@ def trainer(dataset: str, recipe: Recipe, steps: int) -> trainers.Trainer:
   optimizer = (trainers.zoo_optimizer(_MAX_GRADIENT_NORM if recipe.stddev else None)
                if convnet else trainers.madry_optimizer(steps))
   return trainers.trainer(
-      classifier, optimizer,
+      classifier(dataset, recipe, jnp.bfloat16 if BFLOAT16.value else jnp.float32), optimizer,
       logit_stddev=on_logits, adversary=adversary,
       augment=None if convnet else trainers.crop_and_flip)
 

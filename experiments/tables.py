@@ -127,7 +127,7 @@ def verdict(directory: str) -> str:
   found = records.read(directory)
   first = published(found, asked, "xent")
   groups = [worst_case(group) for group in (first, usual(found, asked), found)]
-  alone, equal, worst = (accuracy * (1 - x["defended_success_rate"]) for x in groups)
+  alone, equal = (accuracy * (1 - x["defended_success_rate"]) for x in groups[:2])
   zero = sum(record["zero_gradients"] for record in first) / len(first)
   masked = alone - equal > _MASKED
   num_usual, num_all = (len({str(record["setting"]) for record in group})

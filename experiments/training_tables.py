@@ -72,8 +72,8 @@ def table2(directories: list[str]) -> str:
     ValueError: a folder is about something else, or two are about one network.
   """
   header = ["data set", "network", "defense", "training steps", "hardware", "images",
-            "clean accuracy", "paper", "PGD(Xent)", "paper", "its steps without gradient", "PGD(CW)",
-            "paper", "worst case (attacks)"]
+            "clean accuracy", "paper", "PGD(Xent)", "paper", "its steps without gradient",
+            "PGD(CW)", "paper", "worst case (attacks)"]
   rows, seen = [], set()
   for directory in directories:
     asked, manifest, accuracy, found = _folder(directory)
