@@ -185,7 +185,7 @@ def main():
             "jax": jax.__version__, "best_batch": best, "attacks": report, "training": trained,
             "useful_steps": useful}
   if _START_UP.value:
-    classifiers.load_or_train(common.DATASET.value)  # not part of the start-up
+    classifiers.load(common.DATASET.value)  # not part of the start-up
     with tempfile.TemporaryDirectory() as cache:
       result["seconds_to_first_trial_cold"] = start_up_seconds(cache)
       result["seconds_to_first_trial_warm"] = start_up_seconds(cache)

@@ -155,12 +155,19 @@ def model_folder(dataset: str, recipe: recipes.Recipe) -> str:
 
 
 def load_or_train(dataset: str, recipe: recipes.Recipe) -> Model:
-  """Finds a classifier under --model_dir, or trains it first."""
+  """Finds a classifier under --model_dir, or trains it first.
+
+  Flags of training are about the attacked classifier and an attacker's substitutes; the
+  undefended twin of a diagnosis is taken as it is, if it is there.
+  """
   name, folder = recipes.name(dataset, recipe), model_folder(dataset, recipe)
   classifier = recipes.classifier(dataset, recipe)
   saved = checkpoints.load(folder, meta={"model": name, "dataset": dataset})
   if saved is None or not saved.meta["finished"]:
     saved = train(dataset, recipe)
+  elif recipe.substitute or recipe == recipes.from_flags():
+    num_images = len(_train_split(dataset, recipe).labels) if recipes.NUM_EPOCHS.value else 0
+    recipes.check_as_asked(folder, saved.meta, num_images)
   variables = saved.state["variables"] if isinstance(saved.state, dict) else (
       saved.state.variables)
   variables = checkpoints.fitted(
@@ -173,13 +180,18 @@ def load_or_train(dataset: str, recipe: recipes.Recipe) -> Model:
   return model
 
 
+def _train_split(dataset, recipe):
+  split = datasets.load(dataset, "train", common.DATA_DIR.value)
+  if recipe.network != "convnet":
+    return split
+  return datasets.Dataset(*(x[_NUM_VALIDATION[dataset]:] for x in split))
+
+
 def train(dataset: str, recipe: recipes.Recipe) -> checkpoints.Checkpoint:
   """Trains a classifier by the recipe of its network; in all processes of a job together."""
   folder = model_folder(dataset, recipe)
   classifier = recipes.classifier(dataset, recipe)
-  train_split = datasets.load(dataset, "train", common.DATA_DIR.value)
-  if recipe.network == "convnet":
-    train_split = datasets.Dataset(*(x[_NUM_VALIDATION[dataset]:] for x in train_split))
+  train_split = _train_split(dataset, recipe)
   num_steps = recipes.num_steps(recipe, len(train_split.labels))
   training.check(len(train_split.labels), recipes.BATCH_SIZE.value, num_steps,
                  jax.device_count())

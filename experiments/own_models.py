@@ -38,9 +38,9 @@ def check_flags() -> None:
   if WEIGHTS.value and not MODEL.value:
     raise ValueError("--weights needs --model=resnet18, resnet34 or resnet50")
   if MODEL.value or HOST_MODEL.value:
-    for flag in recipes.DESCRIBING:
+    for flag in (*recipes.DESCRIBING, *recipes.TRAINING):
       if flag.present:
-        raise ValueError(f"--{flag.name} describes networks that orjax trains: leave it out")
+        raise ValueError(f"--{flag.name} is about networks that orjax trains: leave it out")
   if MAX_ROWS.value and not HOST_MODEL.value:
     raise ValueError("--max_rows is for --host_model: leave it out")
 

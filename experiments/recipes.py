@@ -54,10 +54,11 @@ SECONDS_BETWEEN_SAVES = flags.DEFINE_float(
 
 # Flags that say which classifier is meant.
 DESCRIBING = (NETWORK, DEFENSE, STDDEV, NOISE_LOCATION, TEST_NOISE)
-# Flags that the fingerprint of the trained parameters stands for.
-FREE_FLAGS = frozenset(flag.name for flag in (
-    NUM_EPOCHS, NUM_STEPS, BATCH_SIZE, BFLOAT16, ADVERSARY_STEPS, ADVERSARY_STATISTICS,
-    NOISY_ADVERSARY, SECONDS_BETWEEN_SAVES))
+# Flags that say how it is trained, if it must be.
+TRAINING = (NUM_EPOCHS, NUM_STEPS, BATCH_SIZE, BFLOAT16, ADVERSARY_STEPS, ADVERSARY_STATISTICS,
+            NOISY_ADVERSARY, SECONDS_BETWEEN_SAVES)
+# The fingerprint of the trained parameters stands for them.
+FREE_FLAGS = frozenset(flag.name for flag in TRAINING)
 
 # Of adversarial training: the CIFAR10 and MNIST challenges; digits have fewer pixels.
 ADVERSARIES = {
@@ -158,15 +159,18 @@ def classifier(dataset: str, recipe: Recipe, dtype=jnp.float32) -> models.Classi
       noise_stddev=recipe.stddev if recipe.inside else 0.0)
 
 
+def _adversary(dataset):
+  numbers = ADVERSARIES[dataset]
+  return {**numbers, "num_steps": ADVERSARY_STEPS.value or numbers["num_steps"]}
+
+
 def trainer(dataset: str, recipe: Recipe, steps: int) -> trainers.Trainer:
   """The training step of a recipe."""
   on_logits = 0.0 if recipe.inside else recipe.stddev
   adversary = None
   if "pgd" in recipe.defense:
-    numbers = dict(ADVERSARIES[dataset])
-    numbers["num_steps"] = ADVERSARY_STEPS.value or numbers["num_steps"]
     adversary = trainers.pgd_adversary(
-        **numbers, statistics=ADVERSARY_STATISTICS.value,
+        **_adversary(dataset), statistics=ADVERSARY_STATISTICS.value,
         stddev=on_logits if NOISY_ADVERSARY.value else 0.0)
   convnet = recipe.network == "convnet"
   optimizer = (trainers.zoo_optimizer(_MAX_GRADIENT_NORM if recipe.stddev else None)
@@ -183,9 +187,33 @@ def meta(dataset: str, recipe: Recipe, steps: int, seed: int) -> dict:
            "batch_size": BATCH_SIZE.value, "seed": seed,
            **({"bfloat16": True} if BFLOAT16.value else {})}
   if "pgd" in recipe.defense:
-    facts |= {"adversary": {
-        **ADVERSARIES[dataset], "statistics": ADVERSARY_STATISTICS.value,
-        "noisy": NOISY_ADVERSARY.value,
-        "num_steps": ADVERSARY_STEPS.value or ADVERSARIES[dataset]["num_steps"]}}
+    facts |= {"adversary": {**_adversary(dataset), "statistics": ADVERSARY_STATISTICS.value,
+                            "noisy": NOISY_ADVERSARY.value}}
   # The milestones of the learning rate depend on the number of steps.
   return facts if recipe.network == "convnet" else {**facts, "scheduled_steps": steps}
+
+
+def check_as_asked(folder: str, facts: dict, num_images: int) -> None:
+  """Raises ValueError if flags ask for another training than the finished one in a folder.
+
+  Args:
+    folder: where it is.
+    facts: about it.
+    num_images: that an epoch has; only of interest with --num_epochs.
+  """
+  adversary = facts.get("adversary", {})
+  for flag, had in (
+      (BATCH_SIZE, facts["batch_size"]), (BFLOAT16, facts.get("bfloat16", False)),
+      (ADVERSARY_STEPS, adversary.get("num_steps")),
+      (ADVERSARY_STATISTICS, adversary.get("statistics")),
+      (NOISY_ADVERSARY, adversary.get("noisy"))):
+    if flag.present and flag.value != had:
+      raise ValueError(f"{folder} was trained with --{flag.name}={had}, not {flag.value}: "
+                       f"leave it out, or pass another --model_dir")
+  per_epoch = num_images // facts["batch_size"]
+  asked = NUM_STEPS.value or (NUM_EPOCHS.value or 0) * per_epoch
+  if asked and asked != facts["num_steps"]:
+    flag = NUM_STEPS.name if NUM_STEPS.value else NUM_EPOCHS.name
+    raise ValueError(f"{folder} was trained for {facts['num_steps']} steps, not {asked}: leave "
+                     f"--{flag} out, or train it on with train_classifier.py, or pass another "
+                     f"--model_dir")

@@ -90,8 +90,8 @@ def fit(trainer: Trainer, train: datasets.Dataset, *, seed: int, num_steps: int,
     The finished checkpoint: `state` a `TrainState`, `meta` with `test_accuracy`.
 
   Raises:
-    ValueError: the directory holds a checkpoint of something else, or the batch does not
-      fit the devices.
+    ValueError: the directory holds a checkpoint of something else or of more steps, or the
+      batch does not fit the devices.
     FloatingPointError: the loss is not finite.
   """
   devices = jax.devices() if devices is None else devices
@@ -99,7 +99,10 @@ def fit(trainer: Trainer, train: datasets.Dataset, *, seed: int, num_steps: int,
   init_key, step_key = jax.random.split(jax.random.key(seed))
   shapes = jax.eval_shape(trainer.init, init_key)
   saved = checkpoints.load(directory, shapes, meta)
-  if saved is not None and saved.meta["finished"] and saved.meta["num_steps"] >= num_steps:
+  if saved is not None and saved.meta["num_steps"] > num_steps:
+    raise ValueError(f"{directory} was trained for {saved.meta['num_steps']} steps already, "
+                     f"not {num_steps}: ask for as many, or pass another folder")
+  if saved is not None and saved.meta["finished"] and saved.meta["num_steps"] == num_steps:
     return saved
   mesh = jax.make_mesh((len(devices),), ("batch",), devices=devices,
                        axis_types=(jax.sharding.AxisType.Auto,))

@@ -148,9 +148,11 @@ def test_interrupted_training_ends_in_the_same_bits(tmp_path, monkeypatch):
   for one, other in zip(*map(lambda found: map(json.loads, found), lines)):
     assert one.pop("images_per_second") > 0 and other.pop("images_per_second") > 0
     assert one == other
-  # A finished run is handed back, or continued for more steps.
+  # A finished run is handed back, or continued for more steps, and never taken for a shorter.
   assert _fit(tmp_path / "whole", 40).meta == whole.meta
   assert _fit(tmp_path / "whole", 41).meta["num_steps"] == 41
+  with pytest.raises(ValueError, match="was trained for 41 steps already, not 40"):
+    _fit(tmp_path / "whole", 40)
 
 
 def test_checkpoint_of_another_model_is_refused(tmp_path):
