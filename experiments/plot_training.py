@@ -14,11 +14,13 @@ _NAMES = {"xent": "PGD(Xent)", "cw": "PGD(CW)", "dlr": "PGD(DLR)",
           "xent_by_margin": "PGD(Xent), logits / margin"}
 
 
-def attack_name(setting: dict) -> str:
-  """A PGD attack in words, without its usual numbers."""
+def attack_name(record: dict) -> str:
+  """The PGD attack of a record in words, without its usual numbers."""
+  setting = record["setting"]
   parts = [_NAMES[setting["loss"]]]
   parts += ["float64"] if setting["float64"] else []
   parts += [f"{setting['restarts']} starts"] if setting["restarts"] > 1 else []
+  parts += [f"{record['num_samples']} answers a step"] if record["num_samples"] > 1 else []
   parts += [f"from {setting['substitute']}"] if setting["substitute"] else []
   return ", ".join(parts)
 
@@ -31,14 +33,6 @@ def left(members: list[dict], accuracy: float) -> tuple[float, float, float]:
                for x in (summary["defended_success_rate"], high, low))
 
 
-def by_setting(members: list[dict]) -> list[tuple[dict, list[dict]]]:
-  """Records by their setting, in the order of the sweep."""
-  groups: dict[str, tuple[dict, list[dict]]] = {}
-  for record in members:
-    groups.setdefault(str(record["setting"]), (record["setting"], []))[1].append(record)
-  return list(groups.values())
-
-
 def under_attack(directories: list[str], path: pathlib.Path) -> None:
   """Bars: what each attack leaves of each network, beside the zero gradients it met."""
   figure, axes = plt.subplots(1, len(directories), squeeze=False, sharex=True,
@@ -49,9 +43,10 @@ def under_attack(directories: list[str], path: pathlib.Path) -> None:
     usual = found[0]["setting"]["steps"]
     labels, bars, zeros = ["no attack"], [], [np.nan]
     bars.append((known["accuracy"], *known["interval"]))
-    for setting, group in by_setting(found):
-      steps = "" if setting["steps"] == usual else f", {setting['steps']} steps"
-      labels.append(attack_name(setting) + steps)
+    for group in tables.by_attack(found):
+      num_steps = group[0]["setting"]["steps"]
+      steps = "" if num_steps == usual else f", {num_steps} steps"
+      labels.append(attack_name(group[0]) + steps)
       bars.append(left(group, known["accuracy"]))
       zeros.append(records.summarise(group)["zero_gradients"])
     rates, low, high = np.array(bars).T
@@ -68,17 +63,17 @@ def under_attack(directories: list[str], path: pathlib.Path) -> None:
 def mean_losses(directory: str, path: pathlib.Path) -> None:
   """The paper's Figure 4: the mean loss that PGD has raised so far, by loss."""
   traces = records.read_json(directory, "traces.json")["traces"]
-  groups = by_setting(traces)
+  groups = tables.by_attack(traces)
   figure, axes = plt.subplots(1, len(groups), squeeze=False,
                               figsize=(4.4 * len(groups), 3.4))
-  for number, (ax, (setting, members)) in enumerate(zip(axes.flat, groups)):
+  for number, (ax, members) in enumerate(zip(axes.flat, groups)):
     # The attacker minimises; the paper shows what it raises.
     losses = -np.array([trace["losses"] for trace in members], float)
     ax.plot(losses.mean(0), color=f"C{number}")
     error = 1.96 * losses.std(0) / np.sqrt(len(losses))
     ax.fill_between(range(losses.shape[1]), losses.mean(0) - error, losses.mean(0) + error,
                     color=f"C{number}", alpha=0.15, linewidth=0)
-    ax.set(xlabel="step", title=f"{attack_name(setting)}, {len(losses)} images")
+    ax.set(xlabel="step", title=f"{attack_name(members[0])}, {len(losses)} images")
   axes[0, 0].set_ylabel(f"mean loss of {traces[0]['model']}", fontsize=8)
   plot_sweeps.save(figure, path)
 

@@ -106,7 +106,16 @@ def worst_case(members: list[dict]) -> dict:
 def published(found: list[dict], asked: dict, loss: str) -> list[dict]:
   """Records of PGD with that loss as it was asked for: usual steps, starts and precision."""
   return [r for r in usual(found, asked) if r["setting"]["loss"] == loss
+          and r["num_samples"] == asked["num_samples"][0]
           and not r["setting"]["substitute"] and r["setting"]["float64"] == asked["float64"]]
+
+
+def by_attack(found: list[dict]) -> list[list[dict]]:
+  """Records by what attacked, in the order of the sweep."""
+  groups: dict[tuple, list[dict]] = {}
+  for record in found:
+    groups.setdefault((record["num_samples"], str(record["setting"])), []).append(record)
+  return list(groups.values())
 
 
 def usual(found: list[dict], asked: dict) -> list[dict]:
@@ -130,8 +139,7 @@ def verdict(directory: str) -> str:
   alone, equal = (accuracy * (1 - x["defended_success_rate"]) for x in groups[:2])
   zero = sum(record["zero_gradients"] for record in first) / len(first)
   masked = alone - equal > _MASKED
-  num_usual, num_all = (len({str(record["setting"]) for record in group})
-                        for group in (usual(found, asked), found))
+  num_usual, num_all = (len(by_attack(group)) for group in (usual(found, asked), found))
   return (f"{'Masked' if masked else 'Not masked'}: PGD(Xent) leaves an accuracy of "
           f"{alone:.3f}, the worst of {num_usual} attacks of as many steps {equal:.3f}, the "
           f"worst case of all {num_all} {robust(groups[-1], accuracy)} "

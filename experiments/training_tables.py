@@ -93,7 +93,7 @@ def table2(directories: list[str]) -> str:
     xent, zero = _cell(found, asked, "xent", accuracy)
     cw, _ = _cell(found, asked, "cw", accuracy)
     worst = tables.robust(tables.worst_case(found), accuracy["accuracy"])
-    num_attacks = len({str(r["setting"]) for r in found})
+    num_attacks = len(tables.by_attack(found))
     noise = f"({asked['stddev']:g})" if noisy else ""
     rows.append([dataset, network, defense + noise, *_trained(manifest),
                  str(len({r["index"] for r in found})), _clean(accuracy), paper[0], xent,

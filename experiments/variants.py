@@ -36,6 +36,9 @@ SUBSTITUTE_STDDEV = flags.DEFINE_multi_float(
 DIAGNOSE = flags.DEFINE_bool(
     "diagnose", False, "PGD: is its cross-entropy masked? Tries all that could tell, and says.")
 
+# Answers that --diagnose averages at every step where the network itself is random.
+_AVERAGED = 20
+
 _PGD_ONLY = (LOSS, FLOAT64, STOP_AT_SUCCESS, SUBSTITUTE_STDDEV, DIAGNOSE)
 
 
@@ -112,10 +115,10 @@ def _pgd():
   if DIAGNOSE.value:
     wanted = _diagnosis(recipe, plain, random)
   else:
-    wanted = [({"loss": loss, **plain}, substitute) for loss, substitute in
-              itertools.product(LOSS.value, _substitutes(recipe))]
-  return [_variant(numbers, recipe, stops, num_samples, *pair) for num_samples, pair in
-          itertools.product(attack_flags.NUM_SAMPLES.value, wanted)]
+    wanted = [(num_samples, {"loss": loss, **plain}, substitute)
+              for num_samples, loss, substitute in itertools.product(
+                  attack_flags.NUM_SAMPLES.value, LOSS.value, _substitutes(recipe))]
+  return [_variant(numbers, recipe, stops, *each) for each in wanted]
 
 
 def _substitutes(recipe):
@@ -132,7 +135,8 @@ def _substitutes(recipe):
 
 def _diagnosis(recipe, plain, random):
   """The published attack first, then what would succeed where it is only blinded."""
-  for flag in (LOSS, FLOAT64, attack_flags.RESTARTS, SUBSTITUTE_STDDEV, STOP_AT_SUCCESS):
+  for flag in (LOSS, FLOAT64, attack_flags.RESTARTS, attack_flags.NUM_SAMPLES,
+               SUBSTITUTE_STDDEV, STOP_AT_SUCCESS):
     if flag.present:
       raise ValueError(f"--diagnose tries every --{flag.name}: leave it out")
   if attack_flags.TARGETED.value:
@@ -147,21 +151,24 @@ def _diagnosis(recipe, plain, random):
   if not ours and not own_models.computes_float64():
     print("float64 is left out: the model computes in float32 whatever it is given")
     changes.remove({"float64": True})
-  if ours and recipe.stddev:
+  if ours and recipe.stddev and not recipe.inside:
     changes.insert(3, {"loss": "xent_by_stddev"})
   settings = [{"loss": "xent", **plain, **change} for change in changes]
   # --max_steps may be one of those numbers itself.
   unique = {tuple(setting.values()): setting for setting in settings}
-  found = [(setting, None) for setting in unique.values()]
+  found = [(1, setting, None) for setting in unique.values()]
+  if random:  # the gradient in expectation over the noise
+    found += [(_AVERAGED, {"loss": loss, **plain}, None) for loss in ("xent", "cw")]
   if ours and recipe.defense != "none":
-    found.append(({"loss": "cw", **plain}, recipes.Recipe(recipe.network)))
+    found.append((1, {"loss": "cw", **plain}, recipes.Recipe(recipe.network)))
   return found
 
 
 def _variant(numbers, recipe, stops, num_samples, setting, substitute):
-  if setting["loss"] == "xent_by_stddev" and (not recipe.stddev or own_models.MODEL.value):
-    raise ValueError("--loss=xent_by_stddev needs --defense=or and its --stddev: pass "
-                     "--loss=xent_by_margin")
+  if setting["loss"] == "xent_by_stddev" and (
+      not recipe.stddev or recipe.inside or own_models.MODEL.value):
+    raise ValueError("--loss=xent_by_stddev needs --defense=or and its --stddev, on the logits: "
+                     "pass --loss=xent_by_margin")
   wanted = objective(setting["loss"], recipe.stddev)
   attack = attacks.whitebox_pgd(
       wanted, radius=numbers["radius"], step_size=numbers["step_size"],

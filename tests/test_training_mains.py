@@ -106,6 +106,36 @@ def test_diagnosis_of_a_masked_network(digits_model, tmp_path):
   assert "Masked" in (tmp_path / "table.md").read_text()
 
 
+def test_diagnosis_of_a_random_network_averages(tmp_path):
+  found = subprocess.run(test_mains._command(
+      "whitebox_attacks", "--attack=pgd", "--defense=or", "--noise_location=every",
+      "--stddev=0.1", "--num_steps=100", "--num_images=4", f"--model_dir={tmp_path}",
+      f"--out={tmp_path / 'out'}", "--diagnose"),
+      capture_output=True, text=True, check=False, env=test_mains._environment())
+  assert found.returncode == 0, found.stderr
+  lines = (tmp_path / "out" / "records.jsonl").read_text().splitlines()
+  attacks = {(line["num_samples"], line["setting"]["loss"], line["setting"]["steps"])
+             for line in map(json.loads, lines)}
+  assert {(20, "xent", 10), (20, "cw", 10), (1, "xent", 200)} <= attacks
+  assert not {loss for _, loss, _ in attacks} & {"xent_by_stddev"}
+  assert "worst case of all 10 " in found.stdout
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--num_steps=110"], "convnet_digits was trained for 330 steps, not 110: leave --num_steps "
+     "out, or train it on with train_classifier.py"),
+    (["--num_epochs=50"], "was trained for 330 steps, not 550: leave --num_epochs out"),
+    (["--batch_size=64"], "was trained with --batch_size=128, not 64: leave it out"),
+    (["--num_epochs=3", "--model=own.py:factory"],
+     "--num_epochs is about networks that orjax trains: leave it out")])
+def test_flags_of_another_training_are_refused(flags, message, digits_model, tmp_path):
+  found = subprocess.run(test_mains._command(
+      "whitebox_attacks", f"--model_dir={digits_model[2].parent}", f"--out={tmp_path / 'out'}",
+      *flags), capture_output=True, text=True, check=False, env=test_mains._environment())
+  assert found.returncode == 1 and found.stderr.startswith("error: ")
+  assert message in found.stderr and "Traceback" not in found.stderr
+
+
 @pytest.mark.parametrize("main, flags, message", [
     ("train_classifier", ["--defense=or", "--stddev=-1"],
      "--stddev=-1 is no standard deviation: pass 0 or more"),

@@ -13,10 +13,14 @@ _USUAL = {"loss": "xent", "steps": 10, "restarts": 1, "float64": False, "substit
 
 
 def _folder(path, attacks, *, accuracy=0.8, **asked):
-  """A folder of records: `attacks` are (changes of the setting, share of 20 that fall)."""
+  """A folder of records.
+
+  `attacks` are (changes of the setting, share of 20 that fall), and answers averaged if not 1.
+  """
   asked = {"attack": "pgd", "dataset": "cifar10", "network": "resnet32", "defense": "or",
            "stddev": 100.0, "noise_location": "logits", "test_noise": True, "float64": False,
-           "max_steps": 10, "restarts": 1, "targeted": False, "model": "0123", **asked}
+           "max_steps": 10, "restarts": 1, "num_samples": [1], "targeted": False, "model": "0123",
+           **asked}
   records.make_folder(path)
   records.check_manifest(path, asked, {
       "devices": ["cpu"], "training": {"num_steps": 123, "device": "1 x abacus"}})
@@ -24,13 +28,14 @@ def _folder(path, attacks, *, accuracy=0.8, **asked):
       "accuracy": accuracy, "interval": [accuracy - 0.01, accuracy + 0.01],
       "num_images": 1000}})
   ledger = records.Ledger(path)
-  for changes, share in attacks:
+  for changes, share, num_samples in ((*attack, 1)[:3] for attack in attacks):
     for index in range(20):
       fooled = index < share * 20
       ledger.append({
           "dataset": asked["dataset"], "model": "resnet32_cifar10-or100",
           "defense": "output_noise", "variance": 0.0, "attack": "pgd", "targeted": False,
-          "num_samples": 1, "seed": 0, "run": 0, "index": index, "label": 0, "target": None,
+          "num_samples": num_samples, "seed": 0, "run": 0, "index": index, "label": 0,
+          "target": None,
           "claimed": fooled, "clean_success": fooled, "defended_success_rate": float(fooled),
           "noise_error_rate": 0.0, "num_steps": 11, "num_queries": 11, "l2": 1.0,
           "linf": 0.03, "zero_gradients": 0.0 if fooled else 0.9,
@@ -79,6 +84,9 @@ def test_verdict_blames_masking_only_for_what_it_hides(tmp_path):
   weak = _folder(tmp_path / "weak", [({}, 0.1), ({"restarts": 10}, 0.9)])
   assert tables.verdict(weak).startswith("Not masked: PGD(Xent) leaves an accuracy of 0.720, "
                                          "the worst of 1 attacks of as many steps 0.720")
+  averaging = _folder(tmp_path / "averaging", [({}, 0.1), ({}, 0.9, 20)])
+  assert tables.verdict(averaging).startswith(
+      "Masked: PGD(Xent) leaves an accuracy of 0.720, the worst of 2 attacks")
 
 
 def test_figures_of_training(tmp_path):
@@ -91,7 +99,7 @@ def test_figures_of_training(tmp_path):
       ({"loss": loss, "substitute": name}, 0.5) for loss in ("xent", "cw")
       for name in ("resnet32_cifar10-substitute", "resnet32_cifar10-or100-substitute")])
   traces = [{"setting": {**_USUAL, "loss": loss}, "losses": [-1.0, -2.0, -3.0 - i],
-             "model": "m"} for loss in ("xent", "cw") for i in range(3)]
+             "num_samples": 1, "model": "m"} for loss in ("xent", "cw") for i in range(3)]
   (tmp_path / "transfers" / "traces.json").write_text(json.dumps({"traces": traces}))
   drawn = plot_figures.draw([transfers], transfers)
   assert [path.name for path in drawn] == ["under_attack.png", "figure17.png", "figure4.png"]
