@@ -25,14 +25,6 @@ def attack_name(record: dict) -> str:
   return ", ".join(parts)
 
 
-def left(members: list[dict], accuracy: float) -> tuple[float, float, float]:
-  """Accuracy under attack and its interval: that of the network times what stands."""
-  summary = records.summarise(members)
-  low, high = summary["defended_success_rate_interval"]
-  return tuple(accuracy * (1 - x)
-               for x in (summary["defended_success_rate"], high, low))
-
-
 def under_attack(directories: list[str], path: pathlib.Path) -> None:
   """Bars: what each attack leaves of each network, beside the zero gradients it met."""
   figure, axes = plt.subplots(1, len(directories), squeeze=False, sharex=True,
@@ -47,8 +39,9 @@ def under_attack(directories: list[str], path: pathlib.Path) -> None:
       num_steps = group[0]["setting"]["steps"]
       steps = "" if num_steps == usual else f", {num_steps} steps"
       labels.append(attack_name(group[0]) + steps)
-      bars.append(left(group, known["accuracy"]))
-      zeros.append(records.summarise(group)["zero_gradients"])
+      summary = records.summarise(group)
+      bars.append(tables.left(summary, known["accuracy"]))
+      zeros.append(summary["zero_gradients"])
     rates, low, high = np.array(bars).T
     y = np.arange(len(bars))[::-1]
     ax.barh(y, rates, 0.7, color="C0", label="accuracy, 95 % interval",
@@ -90,7 +83,8 @@ def training_stddevs(directories: list[str], path: pathlib.Path) -> None:
     for loss in dict.fromkeys(r["setting"]["loss"] for r in found):
       members = tables.published(found, asked, loss)
       if members:
-        bars[_NAMES[loss]] = left(members, accuracy["accuracy"])
+        bars[_NAMES[loss]] = tables.left(
+            records.summarise(members), accuracy["accuracy"])
     points.append((stddev, bars))
   shared = [name for name in points[0][1] if all(name in bars for _, bars in points)]
   points.sort(key=lambda point: point[0])
@@ -123,7 +117,8 @@ def transfers(directory: str, path: pathlib.Path) -> None:
   for number, loss in enumerate(losses):
     groups = [[r for r in found if (r["setting"]["loss"], r["setting"]["substitute"])
                == (loss, name)] for name in names]
-    rates, low, high = np.array([left(group, accuracy) for group in groups]).T
+    rates, low, high = np.array([
+        tables.left(records.summarise(group), accuracy) for group in groups]).T
     ax.bar(np.arange(len(names)) + (number - (len(losses) - 1) / 2) * width, rates,
            0.9 * width, color=f"C{number}", label=_NAMES[loss],
            yerr=np.maximum([rates - low, high - rates], 0), error_kw={"linewidth": 0.8})

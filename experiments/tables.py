@@ -24,14 +24,19 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
   return "\n".join([line(header), rule, *map(line, rows)])
 
 
-def robust(summary: dict, accuracy: float) -> str:
-  """Accuracy under attack: the images it has right, less the share of them that fall.
+def left(summary: dict, accuracy: float) -> tuple[float, float, float]:
+  """Accuracy under attack and its interval: the images it has right, less those that fall.
 
   By fresh answers of the network as it is at test time, which may be random.
   """
   low, high = summary["defended_success_rate_interval"]
-  return (f"{accuracy * (1 - summary['defended_success_rate']):.3f} "
-          f"[{accuracy * (1 - high):.3f}, {accuracy * (1 - low):.3f}]")
+  return tuple(accuracy * (1 - x) for x in (summary["defended_success_rate"], high, low))
+
+
+def robust(summary: dict, accuracy: float) -> str:
+  """`left` in words."""
+  rate, low, high = left(summary, accuracy)
+  return f"{rate:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def varied(found: list[dict]) -> list[str]:
@@ -135,15 +140,16 @@ def verdict(directory: str) -> str:
   asked = records.read_json(directory, "manifest.json")["asked"]
   found = records.read(directory)
   first = published(found, asked, "xent")
-  groups = [worst_case(group) for group in (first, usual(found, asked), found)]
-  alone, equal = (accuracy * (1 - x["defended_success_rate"]) for x in groups[:2])
+  equals = usual(found, asked)
+  alone, equal = (left(worst_case(group), accuracy)[0] for group in (first, equals))
+  worst = worst_case(found)
   zero = sum(record["zero_gradients"] for record in first) / len(first)
   masked = alone - equal > _MASKED
-  num_usual, num_all = (len(by_attack(group)) for group in (usual(found, asked), found))
+  num_usual, num_all = (len(by_attack(group)) for group in (equals, found))
   return (f"{'Masked' if masked else 'Not masked'}: PGD(Xent) leaves an accuracy of "
           f"{alone:.3f}, the worst of {num_usual} attacks of as many steps {equal:.3f}, the "
-          f"worst case of all {num_all} {robust(groups[-1], accuracy)} "
-          f"({groups[-1]['num_images']} images, 95 %); {zero:.2f} of the steps of PGD(Xent) met "
+          f"worst case of all {num_all} {robust(worst, accuracy)} "
+          f"({worst['num_images']} images, 95 %); {zero:.2f} of the steps of PGD(Xent) met "
           f"a gradient of exactly 0, so that "
           + (f"{alone - equal:.3f} of the accuracy was hidden, not defended." if masked else
              f"{alone - equal:.3f} was hidden."))
