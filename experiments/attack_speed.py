@@ -1,0 +1,126 @@
+"""Queries per second of attacks through the engine, for the benchmark.
+
+Each beside the bare forward pass of the same network at its best batch size, in the same
+process.
+"""
+
+from typing import NamedTuple, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import sweep
+import training_speed
+from orjax import attacks
+from orjax import estimators
+from orjax import models
+from orjax import objectives
+from orjax import oracles
+from orjax import runner
+from orjax.types import Attack
+
+BATCH_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
+_OBJECTIVE = objectives.log_margin()
+
+
+class Endless(NamedTuple):
+  """An attack that never gives up: rows a step, and answers averaged per row."""
+
+  name: str
+  attack: Attack
+  rows_per_step: int
+  num_samples: int = 1
+
+
+def endless(size: int) -> list[Endless]:
+  """The attacks that are measured, on images of `size` numbers."""
+  half = min(128, size // 2)
+  shared = {"max_steps": 10**9, "binary_search_steps": 1, "check_every": None}
+  zoo = attacks.zoo(_OBJECTIVE, num_coordinates=half, **shared)
+  nes = attacks.carlini_wagner(_OBJECTIVE, estimators.nes(num_pairs=half), **shared)
+  never = _OBJECTIVE._replace(achieved=lambda row, label: jnp.zeros((), bool))
+  return [Endless("zoo", zoo, 2 * half + 1),
+          Endless("zoo, averaging 100", zoo, 2 * half + 1, 100),
+          Endless("nes", nes, 2 * half + 1), Endless("ql", attacks.ql(never), 51),
+          Endless("bandits", attacks.bandits(never, prior_size=8), 3)]
+
+
+def answers(classifier: models.Classifier):
+  """The classifier as an attacked oracle, `answers(variables)`."""
+  return lambda variables: oracles.from_predict(
+      lambda v, x: jax.nn.softmax(classifier.apply(v, x)), variables)
+
+
+def forward_rate(classifier: models.Classifier):
+  """`rate(variables, images, seconds)`: rows per second of the bare forward pass."""
+  forward = jax.jit(lambda v, x: jax.nn.softmax(classifier.apply(v, x)))
+
+  def rate(variables, images, seconds):
+    with oracles.full_precision():
+      return training_speed.rate(
+          forward, (variables, jnp.asarray(images)), len(images), seconds)
+
+  return rate
+
+
+def attack_rate(attack, threats, variables, tasks, num_queries, plan) -> tuple[float, float]:
+  """Queries per second without compilation, and the useful share of executed steps."""
+  statistics = runner.Statistics()
+  for _ in runner.run(attack, _OBJECTIVE, threats, variables, tasks, seed=0,
+                      max_queries=num_queries, plan=plan, statistics=statistics):
+    pass
+  return (statistics.queries_per_second,
+          statistics.useful_steps / statistics.executed_steps)
+
+
+def measure(classifier: models.Classifier, variables, images: np.ndarray,
+            measured: Sequence[Endless], slots_per_device: int | None, rounds: int,
+            seconds: float) -> tuple[int, list[dict]]:
+  """The best batch size of the forward pass; for each attack its numbers, as medians.
+
+  Args:
+    classifier: the network.
+    variables: its parameters.
+    images: [max(BATCH_SIZES), H, W, C]; random ones will do.
+    measured: of `endless`.
+    slots_per_device: trials at a time; None lets the runner choose.
+    rounds: alternating measurements of the forward pass and the attack.
+    seconds: length of one.
+  """
+  rate = forward_rate(classifier)
+  by_size = {size: rate(variables, images[:size], 0.5) for size in BATCH_SIZES}
+  best = max(by_size, key=by_size.get)
+  report = []
+  for name, attack, rows_per_step, num_samples in measured:
+    threats = sweep.threat_model(answers(classifier), num_samples)
+    # Trials of one length fill all slots: the rate of the loop, without a tail.
+    tasks = [runner.Task({}, images[i], 0, 0, i, {"stddev": np.float32(1e-2)})
+             for i in range(1024)]
+    slots = slots_per_device or runner.choose_slots(attack, threats, variables, tasks)
+    tasks = tasks[:slots * jax.local_device_count()]
+    budget = num_samples * rows_per_step * max(
+        8, int(seconds * by_size[best] / rows_per_step / len(tasks)))
+    pairs = []
+    for _ in range(rounds):  # alternating, as the machine's speed drifts
+      bare = rate(variables, images[:best], seconds)
+      queries, _ = attack_rate(attack, threats, variables, tasks, budget,
+                               runner.Plan(slots, chunk=4))
+      pairs.append((bare, queries / num_samples))
+    bare, rows = np.median(pairs, axis=0).tolist()
+    report.append({
+        "attack": name, "forward_rows_per_s": bare, "rows_per_s": rows,
+        "queries_per_s": rows * num_samples, "slots_per_device": slots,
+        "ratios": [float(ours / bare) for bare, ours in pairs]})
+  return best, report
+
+
+def useful_share(classifier: models.Classifier, variables, images: np.ndarray) -> float:
+  """Useful over executed steps of a sweep of 200 ZOO trials of unequal length."""
+  attack = attacks.zoo(_OBJECTIVE, num_coordinates=8, binary_search_steps=3, max_steps=40,
+                       check_every=4)
+  threats = sweep.threat_model(answers(classifier))
+  tasks = [runner.Task({}, images[i], 0, 0, i, {"stddev": np.float32(10.0 ** -(i % 5))})
+           for i in range(200)]
+  plan = runner.Plan(runner.choose_slots(attack, threats, variables, tasks), chunk=10)
+  return attack_rate(attack, threats, variables, tasks, 10**6, plan)[1]
