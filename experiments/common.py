@@ -15,7 +15,7 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
-import plot_figures
+import plot_pictures
 import recipes
 from orjax import datasets
 from orjax import records
@@ -199,6 +199,6 @@ def record(outcome) -> dict:
 
 def keep_picture(directory: str, outcome) -> None:
   """Keeps an outcome's images for the picture grid."""
-  name = plot_figures.picture_name(outcome.task.identity)
+  name = plot_pictures.picture_name(outcome.task.identity)
   records.add_pictures(directory, jax.process_index(), {
       f"{name}/image": outcome.task.image, f"{name}/adversarial": outcome.adversarial})

@@ -8,15 +8,11 @@ import sys
 
 from absl import app
 from absl import flags
-import matplotlib
-import matplotlib.pyplot as plt
-import numpy as np
 
+import plot_pictures
 import plot_sweeps
 import plot_training
 from orjax import records
-
-matplotlib.use("Agg")
 
 
 def define_flags():
@@ -24,99 +20,6 @@ def define_flags():
                             required=True)
   flags.DEFINE_string("figures", None, "Folder for the figures (default: the first "
                       "--records).")
-
-
-def _positions(variances):
-  """Log positions of variances, 0 one decade below the smallest; and their labels."""
-  positive = [v for v in variances if v > 0]
-  zero = min(positive) / 10 if positive else 1e-8
-  return [v if v > 0 else zero for v in variances], [
-      "0" if v == 0 else f"{v:.3g}" for v in variances]
-
-
-def figure2(directories: list[str], path: pathlib.Path) -> None:
-  """The paper's Figure 2: success solid, test accuracy dashed, against log variance.
-
-  One panel per data set (columns) and kind of attack (rows: untargeted, targeted).
-  """
-  panels = {}
-  for directory in directories:
-    accuracies = records.read_json(directory, "accuracy.json")
-    groups = records.group(records.read(directory), "targeted", "dataset", "attack")
-    for (targeted, dataset, attack), members in groups.items():
-      panels.setdefault((targeted, dataset), []).append((attack, members, accuracies))
-  rows = sorted({targeted for targeted, _ in panels})
-  columns = sorted({dataset for _, dataset in panels})
-  figure, axes = plt.subplots(len(rows), len(columns), squeeze=False, sharey=True,
-                              figsize=(5.2 * len(columns), 3.6 * len(rows)))
-  for (targeted, dataset), curves in panels.items():
-    ax = axes[rows.index(targeted), columns.index(dataset)]
-    for number, (attack, members, accuracies) in enumerate(curves):
-      groups = records.group(members, "variance")
-      variances = [variance for variance, in groups]
-      x, labels = _positions(variances)
-      summaries = [records.summarise(group) for group in groups.values()]
-      name = f"{attack.upper()} (n = {summaries[0]['num_trials']})"
-      plot_sweeps.curve(ax, x, summaries, "clean_success", color=f"C{number}", marker="o",
-             label=f"{name}: fools the clean model")
-      plot_sweeps.curve(ax, x, summaries, "claimed", color="0.6", marker=".", linestyle=":",
-             label="" if number else "claimed, by each")
-      ax.plot(x, [accuracies[f"{v:g}"]["accuracy"] for v in variances], color=f"C{number}",
-              linestyle="--", label="" if number else "defended accuracy")
-    ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel="noise variance",
-           title=f"{dataset}, {'targeted' if targeted else 'untargeted'}")
-    ax.set_xticks(x, labels)
-    ax.minorticks_off()
-    ax.tick_params(axis="x", labelsize=8)
-    ax.legend(fontsize=7, loc="center right")
-  for ax in axes[:, 0]:
-    ax.set_ylabel("rate, 95 % interval")
-  plot_sweeps.save(figure, path)
-
-
-def pictures(directory: str, path: pathlib.Path) -> None:
-  """Clean, adversarial and difference, one row per kept image, one block per variance."""
-  arrays, members = records.read_pictures(directory), records.read(directory)
-  found = {r["index"]: {} for r in members}
-  for record in members:
-    name = picture_name(record)
-    if record["run"] == 0 and f"{name}/adversarial" in arrays:
-      found[record["index"]].setdefault(record["variance"], (record, name))
-  found = {index: row for index, row in found.items() if row}
-  if not found:
-    return
-  variances = sorted({v for row in found.values() for v in row})
-  figure, axes = plt.subplots(
-      len(found), 1 + 2 * len(variances), squeeze=False,
-      figsize=(1.3 * (1 + 2 * len(variances)), 1.5 * len(found)))
-  for ax in axes.flat:
-    ax.axis("off")
-  for row, by_variance in zip(axes, found.values()):
-    for column, variance in enumerate(variances):
-      if variance not in by_variance:
-        continue
-      record, name = by_variance[variance]
-      clean, adversarial = arrays[f"{name}/image"], arrays[f"{name}/adversarial"]
-      _show(row[0], clean, f"class {record['label']}")
-      verdict = "fools" if record["clean_success"] else "harmless"
-      _show(row[1 + 2 * column], adversarial, f"{variance:g}: {verdict}")
-      # Stretched until the largest change is black or white; the title says how much.
-      scale = 0.5 / max(np.abs(adversarial - clean).max(), 1e-6)
-      _show(row[2 + 2 * column], 0.5 + scale * (adversarial - clean),
-            f"l2 {record['l2']:.2f}" + (f", x{scale:.1f}" if scale < 1e5 else ""))
-  plot_sweeps.save(figure, path)
-
-
-def picture_name(record: dict) -> str:
-  """The name under which a trial's images are kept in pictures.npz."""
-  names = ("attack", "targeted", "variance", "num_samples", "index", "target")
-  return "-".join(str(x) for x in (*(record[name] for name in names),
-                                   *record["setting"].values()))
-
-
-def _show(ax, image, title):
-  ax.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
-  ax.set_title(title, fontsize=7)
 
 
 def draw(directories: list[str], out: str) -> list[pathlib.Path]:
@@ -135,7 +38,7 @@ def draw(directories: list[str], out: str) -> list[pathlib.Path]:
     plot_sweeps.averaging(directories, paths[0])
   else:
     paths = [out / "figure2.png"]
-    figure2(directories, paths[0])
+    plot_sweeps.figure2(directories, paths[0])
   for directory, members in ledgers.items():
     suffix = "" if len(directories) == 1 else f"_{pathlib.Path(directory).name}"
     if pathlib.Path(directory, "traces.json").exists():
@@ -150,7 +53,7 @@ def _pictures_if_one_setting(directory, members, path):
   shown = {(r["num_samples"], *r["setting"].values()) for r in members}
   if len(shown) != 1 or not records.read_pictures(directory):
     return []
-  pictures(directory, path)
+  plot_pictures.pictures(directory, path)
   return [path]
 
 

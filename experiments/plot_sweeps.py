@@ -1,11 +1,17 @@
-"""Figures of sweeps: answers averaged, spacings, losses of single trials. Imports no JAX."""
+"""Figures of sweeps: variances, answers averaged, spacings, losses of single trials.
+
+Imports no JAX.
+"""
 
 import pathlib
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
 from orjax import records
+
+matplotlib.use("Agg")
 
 
 def save(figure, path: pathlib.Path) -> None:
@@ -22,6 +28,54 @@ def curve(axes, x, summaries, name, **style):
   axes.plot(x, rates, **style)
   axes.fill_between(x, intervals[:, 0], intervals[:, 1], color=style["color"], alpha=0.15,
                     linewidth=0)
+
+
+def _positions(variances):
+  """Log positions of variances, 0 one decade below the smallest; and their labels."""
+  positive = [v for v in variances if v > 0]
+  zero = min(positive) / 10 if positive else 1e-8
+  return [v if v > 0 else zero for v in variances], [
+      "0" if v == 0 else f"{v:.3g}" for v in variances]
+
+
+def figure2(directories: list[str], path: pathlib.Path) -> None:
+  """The paper's Figure 2: success solid, test accuracy dashed, against log variance.
+
+  One panel per data set (columns) and kind of attack (rows: untargeted, targeted).
+  """
+  panels = {}
+  for directory in directories:
+    accuracies = records.read_json(directory, "accuracy.json")
+    groups = records.group(records.read(directory), "targeted", "dataset", "attack")
+    for (targeted, dataset, attack), members in groups.items():
+      panels.setdefault((targeted, dataset), []).append((attack, members, accuracies))
+  rows = sorted({targeted for targeted, _ in panels})
+  columns = sorted({dataset for _, dataset in panels})
+  figure, axes = plt.subplots(len(rows), len(columns), squeeze=False, sharey=True,
+                              figsize=(5.2 * len(columns), 3.6 * len(rows)))
+  for (targeted, dataset), curves in panels.items():
+    ax = axes[rows.index(targeted), columns.index(dataset)]
+    for number, (attack, members, accuracies) in enumerate(curves):
+      groups = records.group(members, "variance")
+      variances = [variance for variance, in groups]
+      x, labels = _positions(variances)
+      summaries = [records.summarise(group) for group in groups.values()]
+      name = f"{attack.upper()} (n = {summaries[0]['num_trials']})"
+      curve(ax, x, summaries, "clean_success", color=f"C{number}", marker="o",
+            label=f"{name}: fools the clean model")
+      curve(ax, x, summaries, "claimed", color="0.6", marker=".", linestyle=":",
+            label="" if number else "claimed, by each")
+      ax.plot(x, [accuracies[f"{v:g}"]["accuracy"] for v in variances], color=f"C{number}",
+              linestyle="--", label="" if number else "defended accuracy")
+    ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel="noise variance",
+           title=f"{dataset}, {'targeted' if targeted else 'untargeted'}")
+    ax.set_xticks(x, labels)
+    ax.minorticks_off()
+    ax.tick_params(axis="x", labelsize=8)
+    ax.legend(fontsize=7, loc="center right")
+  for ax in axes[:, 0]:
+    ax.set_ylabel("rate, 95 % interval")
+  save(figure, path)
 
 
 def averaging(directories: list[str], path: pathlib.Path) -> None:

@@ -2,13 +2,10 @@
 
 import pathlib
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
 import plot_sweeps
-
-matplotlib.use("Agg")
 
 
 def figure_1b(curves, path: pathlib.Path) -> None:
