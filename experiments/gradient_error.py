@@ -114,10 +114,12 @@ def main():
       for spacing in _SPACING.value:
         errors, true = measure(model, name, spacing, noise_key, where, labels)
         found[place][f"{name}, h = {spacing:g}"] = errors, true
-        rows += [[place, name, f"{spacing:g}", f"{variance:g}", f"{true.mean():.3g}",
-                  f"{e.mean():.3g} ± {1.96 * e.std(ddof=1) / np.sqrt(len(e)):.2g}",
-                  f"{np.median(np.divide(e, true, where=true > 0, out=np.full_like(e, np.inf))):.3g}"]
-                 for variance, e in zip(_VARIANCE.value, errors)]
+        for variance, e in zip(_VARIANCE.value, errors):
+          relative = np.divide(e, true, where=true > 0, out=np.full_like(e, np.inf))
+          rows.append([
+              place, name, f"{spacing:g}", f"{variance:g}", f"{true.mean():.3g}",
+              f"{e.mean():.3g} ± {1.96 * e.std(ddof=1) / np.sqrt(len(e)):.2g}",
+              f"{np.median(relative):.3g}"])
   table = tables.markdown(
       ["where", "loss", "h", "variance", "gradient norm", "mean error norm (95 %)",
        "median error / gradient"], rows)

@@ -9,7 +9,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 # What each module of orjax may import from orjax.
 ALLOWED = {
     "types": set(),
-    "geometry": {"types"}, "objectives": {"types"}, "oracles": {"types", "host", "rows"}, "rows": set(),
+    "geometry": {"types"}, "objectives": {"types"}, "rows": set(),
+    "oracles": {"types", "host", "rows"},
     "estimators": {"types"}, "theory": {"theory"}, "host": set(),
     "progress": set(), "records": set(), "datasets": set(),
     "attacks": {"types", "geometry", "objectives", "estimators", "attacks"},
@@ -67,7 +68,8 @@ def test_attacks_never_name_the_model_or_the_defense():
 @pytest.mark.parametrize("folder, limit", [("orjax", 300), ("experiments", 250)])
 def test_modules_stay_small(folder, limit):
   for path in (ROOT / folder).rglob("*.py"):
-    assert len(path.read_text().splitlines()) < limit, path
+    lines = path.read_text().splitlines()
+    assert len(lines) < (150 if 'if __name__ == "__main__":' in lines else limit), path
 
 
 def test_dataset_and_model_rooms_are_all_listed():

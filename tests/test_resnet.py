@@ -97,7 +97,8 @@ def _numpy_forward(tensors, blocks, bottleneck, images):
   return seen
 
 
-@pytest.mark.parametrize("name, suffix", [("resnet18", "safetensors"), ("resnet34", "npz"), ("resnet50", "npz")])
+@pytest.mark.parametrize("name, suffix", [
+    ("resnet18", "safetensors"), ("resnet34", "npz"), ("resnet50", "npz")])
 def test_layer_by_layer_as_numpy(name, suffix, tmp_path):
   module = getattr(resnet, name)()
   tensors = _state_dict(module.blocks, module.bottleneck)
