@@ -9,7 +9,8 @@ import plot_sweeps
 import tables
 from orjax import records
 
-_NAMES = {"xent": "PGD(Xent)", "cw": "PGD(CW)", "dlr": "PGD(DLR)",
+_NAMES = {"xent": "PGD(Xent)", "cw": "PGD(CW)", "cw_unbounded": "PGD(CW), unbounded",
+          "dlr": "PGD(DLR)",
           "xent_by_stddev": "PGD(Xent), logits / stddev",
           "xent_by_margin": "PGD(Xent), logits / margin"}
 

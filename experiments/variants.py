@@ -20,12 +20,12 @@ from orjax.types import Attack
 from orjax.types import Objective
 
 # Both of the paper's, and what tells whether the first is masked.
-LOSSES = ("xent", "cw", "dlr", "xent_by_stddev", "xent_by_margin")
+LOSSES = ("xent", "cw", "cw_unbounded", "dlr", "xent_by_stddev", "xent_by_margin")
 
 LOSS = flags.DEFINE_multi_enum(
-    "loss", ["xent", "cw"], LOSSES, "PGD, on logits: cross-entropy, the margin of C&W, the "
-    "difference of logits ratio, or cross-entropy of logits divided by --stddev or by each "
-    "image's own margin; repeat the flag for several.")
+    "loss", ["xent", "cw"], LOSSES, "PGD, on logits: cross-entropy, the margin of C&W "
+    "up to a lead of 50 or without bound, the difference of logits ratio, or cross-entropy of "
+    "logits divided by --stddev or by each image's own margin; repeat the flag for several.")
 FLOAT64 = flags.DEFINE_bool("float64", False, "PGD: attack in float64.")
 STOP_AT_SUCCESS = flags.DEFINE_bool(
     "stop_at_success", True, "PGD: hand in the first success, not the last iterate; never of "
@@ -83,8 +83,9 @@ def planned() -> list[Variant]:
 def objective(loss: str, stddev: float) -> Objective:
   """What PGD minimises."""
   targeted = attack_flags.TARGETED.value
-  if loss == "cw":
-    return objectives.margin(targeted=targeted, confidence=50.0)
+  if loss in ("cw", "cw_unbounded"):
+    return objectives.margin(
+        targeted=targeted, confidence=50.0 if loss == "cw" else math.inf)
   if loss == "dlr":
     if targeted:
       raise ValueError("--loss=dlr is untargeted: leave --targeted out")

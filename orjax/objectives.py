@@ -181,7 +181,7 @@ def margin(*, targeted: bool = False, confidence: float = 0.0) -> Objective:
 
   Args:
     targeted: whether the label is a target.
-    confidence: how far the follower must overtake before the loss stays flat.
+    confidence: how far the follower must overtake before the loss stays flat; `inf` never.
 
   Returns:
     An `Objective`.

@@ -1,6 +1,8 @@
 """Training and white-box mains as a user runs them: killed, shared, diagnosed, misled."""
 
+import itertools
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -104,6 +106,26 @@ def test_diagnosis_of_a_masked_network(digits_model, tmp_path):
   assert {line["setting"]["substitute"] for line in lines} == {None, "convnet_digits"}
   assert (tmp_path / "under_attack.png").stat().st_size > 10_000
   assert "Masked" in (tmp_path / "table.md").read_text()
+
+
+def test_transfers_follow_substitutes_of_another_seed(digits_model, tmp_path):
+  models = tmp_path / "models"
+  shutil.copytree(digits_model[2], models / "convnet_digits")
+  found = subprocess.run(test_mains._command(
+      "whitebox_attacks", "--attack=pgd", "--num_steps=330", "--num_images=5",
+      "--substitute_stddev=0", "--substitute_stddev=1", "--loss=cw", "--loss=cw_unbounded",
+      f"--model_dir={models}", f"--out={tmp_path / 'out'}"),
+      capture_output=True, text=True, check=False, env=test_mains._environment())
+  assert found.returncode == 0, found.stderr
+  lines = [json.loads(line)
+           for line in (tmp_path / "out" / "records.jsonl").read_text().splitlines()]
+  substitutes = ["convnet_digits-substitute", "convnet_digits-or1-substitute"]
+  assert {(line["setting"]["loss"], line["setting"]["substitute"]) for line in lines} == set(
+      itertools.product(["cw", "cw_unbounded"], substitutes))
+  assert all(line["num_steps"] == 11 for line in lines), "a transfer takes all its steps"
+  assert [checkpoints.load(str(models / name)).meta["seed"] for name in substitutes] == [2**31] * 2
+  assert checkpoints.load(str(models / "convnet_digits")).meta["seed"] == 0
+  assert (tmp_path / "out" / "figure17.png").stat().st_size > 5_000
 
 
 def test_diagnosis_of_a_random_network_averages(tmp_path):

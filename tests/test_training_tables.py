@@ -96,7 +96,7 @@ def test_figures_of_training(tmp_path):
   drawn = plot_figures.draw(folders, str(tmp_path / "figures"))
   assert [path.name for path in drawn] == ["under_attack.png", "figure13.png"]
   transfers = _folder(tmp_path / "transfers", [
-      ({"loss": loss, "substitute": name}, 0.5) for loss in ("xent", "cw")
+      ({"loss": loss, "substitute": name}, 0.5) for loss in ("xent", "cw", "cw_unbounded")
       for name in ("resnet32_cifar10-substitute", "resnet32_cifar10-or100-substitute")])
   traces = [{"setting": {**_USUAL, "loss": loss}, "losses": [-1.0, -2.0, -3.0 - i],
              "num_samples": 1, "model": "m"} for loss in ("xent", "cw") for i in range(3)]

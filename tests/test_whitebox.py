@@ -96,6 +96,10 @@ def test_margin_has_a_slope_at_logits_of_a_hundred_thousand():
   loss, slope = jax.value_and_grad(objectives.margin(confidence=50.0).loss)(row, label)
   assert loss == 1.0e5
   np.testing.assert_array_equal(slope, [1, 0, -1])
+  # Once the rival leads by 50 it stays flat, unless there is no bound.
+  for confidence, wanted in ((50.0, [0, 0, 0]), (np.inf, [-1, 1, 0])):
+    slope = jax.grad(objectives.margin(confidence=confidence).loss)(row, 1)
+    np.testing.assert_array_equal(slope, wanted)
   for objective in (objectives.dlr(), objectives.logit_cross_entropy(by_margin=True)):
     slope = jax.grad(objective.loss)(row, label)
     assert np.isfinite(slope).all() and slope[0] > 0 > slope[2]
