@@ -50,7 +50,8 @@ def under_attack(directories: list[str], path: pathlib.Path) -> None:
     ax.plot(zeros, y, "x", color="C3", label="share of steps with gradient 0")
     ax.set_yticks(y, labels, fontsize=7)
     ax.set(xlim=(-0.03, 1.03), title=f"{found[0]['model']}")
-    ax.legend(fontsize=7, loc="lower right")
+    # The bars fill the axes: legends stand below.
+    ax.legend(fontsize=7, loc="upper right", bbox_to_anchor=(1, -0.07))
   plot_sweeps.save(figure, path)
 
 
@@ -113,7 +114,7 @@ def transfers(directory: str, path: pathlib.Path) -> None:
   accuracy = records.read_json(directory, "accuracy.json")["0"]["accuracy"]
   losses = list(dict.fromkeys(record["setting"]["loss"] for record in found))
   names = list(dict.fromkeys(record["setting"]["substitute"] for record in found))
-  figure, ax = plt.subplots(figsize=(1.6 + 1.3 * len(names), 4.0))
+  figure, ax = plt.subplots(figsize=(3.6 + 1.3 * len(names), 4.0))
   width = 0.8 / len(losses)
   for number, loss in enumerate(losses):
     groups = [[r for r in found if (r["setting"]["loss"], r["setting"]["substitute"])
@@ -128,5 +129,5 @@ def transfers(directory: str, path: pathlib.Path) -> None:
       "undefended" if name.count("-") == 1 else name.split("-")[1] for name in names])
   ax.set(ylim=(0, 1.03), xlabel="substitute", ylabel="accuracy, 95 % interval",
          title=f"transfers to {found[0]['model']}")
-  ax.legend(fontsize=8)
+  ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
   plot_sweeps.save(figure, path)
