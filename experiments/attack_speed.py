@@ -46,22 +46,15 @@ def endless(size: int) -> list[Endless]:
           Endless("bandits", attacks.bandits(never, prior_size=8), 3)]
 
 
-def answers(classifier: models.Classifier):
-  """The classifier as an attacked oracle, `answers(variables)`."""
-  return lambda variables: oracles.from_predict(
-      lambda v, x: jax.nn.softmax(classifier.apply(v, x)), variables)
+def _predict(classifier):
+  """What is measured bare and attacked: `predict(variables, images)`."""
+  return lambda variables, images: jax.nn.softmax(classifier.apply(variables, images))
 
 
-def forward_rate(classifier: models.Classifier):
-  """`rate(variables, images, seconds)`: rows per second of the bare forward pass."""
-  forward = jax.jit(lambda v, x: jax.nn.softmax(classifier.apply(v, x)))
-
-  def rate(variables, images, seconds):
-    with oracles.full_precision():
-      return training_speed.rate(
-          forward, (variables, jnp.asarray(images)), len(images), seconds)
-
-  return rate
+def _threats(classifier, num_samples=1):
+  predict = _predict(classifier)
+  return sweep.threat_model(
+      lambda variables: oracles.from_predict(predict, variables), num_samples)
 
 
 def attack_rate(attack, threats, variables, tasks, num_queries, plan) -> tuple[float, float]:
@@ -88,30 +81,37 @@ def measure(classifier: models.Classifier, variables, images: np.ndarray,
     rounds: alternating measurements of the forward pass and the attack.
     seconds: length of one.
   """
-  rate = forward_rate(classifier)
-  by_size = {size: rate(variables, images[:size], 0.5) for size in BATCH_SIZES}
+  forward = jax.jit(_predict(classifier))
+
+  def rate(size, length):
+    with oracles.full_precision():
+      return training_speed.rate(
+          forward, (variables, jnp.asarray(images[:size])), size, length)
+
+  by_size = {size: rate(size, 0.5) for size in BATCH_SIZES}
   best = max(by_size, key=by_size.get)
+  # Trials of one length fill all slots: the rate of the loop, without a tail.
+  trials = [runner.Task({}, images[i], 0, 0, i, {"stddev": np.float32(1e-2)})
+            for i in range(1024)]
   report = []
   for name, attack, rows_per_step, num_samples in measured:
-    threats = sweep.threat_model(answers(classifier), num_samples)
-    # Trials of one length fill all slots: the rate of the loop, without a tail.
-    tasks = [runner.Task({}, images[i], 0, 0, i, {"stddev": np.float32(1e-2)})
-             for i in range(1024)]
-    slots = slots_per_device or runner.choose_slots(attack, threats, variables, tasks)
-    tasks = tasks[:slots * jax.local_device_count()]
+    threats = _threats(classifier, num_samples)
+    slots = slots_per_device or runner.choose_slots(attack, threats, variables, trials)
+    tasks = trials[:slots * jax.local_device_count()]
     budget = num_samples * rows_per_step * max(
         8, int(seconds * by_size[best] / rows_per_step / len(tasks)))
     pairs = []
     for _ in range(rounds):  # alternating, as the machine's speed drifts
-      bare = rate(variables, images[:best], seconds)
+      bare = rate(best, seconds)
       queries, _ = attack_rate(attack, threats, variables, tasks, budget,
                                runner.Plan(slots, chunk=4))
       pairs.append((bare, queries / num_samples))
     bare, rows = np.median(pairs, axis=0).tolist()
+    ratios = [ours / bare for bare, ours in pairs]
     report.append({
         "attack": name, "forward_rows_per_s": bare, "rows_per_s": rows,
         "queries_per_s": rows * num_samples, "slots_per_device": slots,
-        "ratios": [float(ours / bare) for bare, ours in pairs]})
+        "ratio": float(np.median(ratios)), "ratios": ratios})
   return best, report
 
 
@@ -119,7 +119,7 @@ def useful_share(classifier: models.Classifier, variables, images: np.ndarray) -
   """Useful over executed steps of a sweep of 200 ZOO trials of unequal length."""
   attack = attacks.zoo(_OBJECTIVE, num_coordinates=8, binary_search_steps=3, max_steps=40,
                        check_every=4)
-  threats = sweep.threat_model(answers(classifier))
+  threats = _threats(classifier)
   tasks = [runner.Task({}, images[i], 0, 0, i, {"stddev": np.float32(10.0 ** -(i % 5))})
            for i in range(200)]
   plan = runner.Plan(runner.choose_slots(attack, threats, variables, tasks), chunk=10)
