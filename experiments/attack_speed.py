@@ -4,14 +4,15 @@ Each beside the bare forward pass of the same network at its best batch size, in
 process.
 """
 
-from typing import NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 import sweep
 import training_speed
+
 from orjax import attacks
 from orjax import estimators
 from orjax import models
@@ -40,10 +41,13 @@ def endless(size: int) -> list[Endless]:
   zoo = attacks.zoo(_OBJECTIVE, num_coordinates=half, **shared)
   nes = attacks.carlini_wagner(_OBJECTIVE, estimators.nes(num_pairs=half), **shared)
   never = _OBJECTIVE._replace(achieved=lambda row, label: jnp.zeros((), bool))
-  return [Endless("zoo", zoo, 2 * half + 1),
-          Endless("zoo, averaging 100", zoo, 2 * half + 1, 100),
-          Endless("nes", nes, 2 * half + 1), Endless("ql", attacks.ql(never), 51),
-          Endless("bandits", attacks.bandits(never, prior_size=8), 3)]
+  return [
+    Endless("zoo", zoo, 2 * half + 1),
+    Endless("zoo, averaging 100", zoo, 2 * half + 1, 100),
+    Endless("nes", nes, 2 * half + 1),
+    Endless("ql", attacks.ql(never), 51),
+    Endless("bandits", attacks.bandits(never, prior_size=8), 3),
+  ]
 
 
 def _predict(classifier):
@@ -53,23 +57,36 @@ def _predict(classifier):
 
 def _threats(classifier, num_samples=1):
   predict = _predict(classifier)
-  return sweep.threat_model(
-      lambda variables: oracles.from_predict(predict, variables), num_samples)
+  return sweep.threat_model(lambda variables: oracles.from_predict(predict, variables), num_samples)
 
 
 def attack_rate(attack, threats, variables, tasks, num_queries, plan) -> tuple[float, float]:
   """Queries per second without compilation, and the useful share of executed steps."""
   statistics = runner.Statistics()
-  for _ in runner.run(attack, _OBJECTIVE, threats, variables, tasks, seed=0,
-                      max_queries=num_queries, plan=plan, statistics=statistics):
+  for _ in runner.run(
+    attack,
+    _OBJECTIVE,
+    threats,
+    variables,
+    tasks,
+    seed=0,
+    max_queries=num_queries,
+    plan=plan,
+    statistics=statistics,
+  ):
     pass
-  return (statistics.queries_per_second,
-          statistics.useful_steps / statistics.executed_steps)
+  return (statistics.queries_per_second, statistics.useful_steps / statistics.executed_steps)
 
 
-def measure(classifier: models.Classifier, variables, images: np.ndarray,
-            measured: Sequence[Endless], slots_per_device: int | None, rounds: int,
-            seconds: float) -> tuple[int, list[dict]]:
+def measure(
+  classifier: models.Classifier,
+  variables,
+  images: np.ndarray,
+  measured: Sequence[Endless],
+  slots_per_device: int | None,
+  rounds: int,
+  seconds: float,
+) -> tuple[int, list[dict]]:
   """The best batch size of the forward pass; for each attack its numbers, as medians.
 
   Args:
@@ -85,42 +102,54 @@ def measure(classifier: models.Classifier, variables, images: np.ndarray,
 
   def rate(size, length):
     with oracles.full_precision():
-      return training_speed.rate(
-          forward, (variables, jnp.asarray(images[:size])), size, length)
+      return training_speed.rate(forward, (variables, jnp.asarray(images[:size])), size, length)
 
   by_size = {size: rate(size, 0.5) for size in BATCH_SIZES}
   best = max(by_size, key=by_size.get)
   # Trials of one length fill all slots: the rate of the loop, without a tail.
-  trials = [runner.Task({}, images[i], 0, 0, i, {"stddev": np.float32(1e-2)})
-            for i in range(1024)]
+  trials = [runner.Task({}, images[i], 0, 0, i, {"stddev": np.float32(1e-2)}) for i in range(1024)]
   report = []
   for name, attack, rows_per_step, num_samples in measured:
     threats = _threats(classifier, num_samples)
     slots = slots_per_device or runner.choose_slots(attack, threats, variables, trials)
-    tasks = trials[:slots * jax.local_device_count()]
-    budget = num_samples * rows_per_step * max(
-        8, int(seconds * by_size[best] / rows_per_step / len(tasks)))
+    tasks = trials[: slots * jax.local_device_count()]
+    budget = (
+      num_samples
+      * rows_per_step
+      * max(8, int(seconds * by_size[best] / rows_per_step / len(tasks)))
+    )
     pairs = []
     for _ in range(rounds):  # alternating, as the machine's speed drifts
       bare = rate(best, seconds)
-      queries, _ = attack_rate(attack, threats, variables, tasks, budget,
-                               runner.Plan(slots, chunk=4))
+      queries, _ = attack_rate(
+        attack, threats, variables, tasks, budget, runner.Plan(slots, chunk=4)
+      )
       pairs.append((bare, queries / num_samples))
     bare, rows = np.median(pairs, axis=0).tolist()
     ratios = [ours / bare for bare, ours in pairs]
-    report.append({
-        "attack": name, "forward_rows_per_s": bare, "rows_per_s": rows,
-        "queries_per_s": rows * num_samples, "slots_per_device": slots,
-        "ratio": float(np.median(ratios)), "ratios": ratios})
+    report.append(
+      {
+        "attack": name,
+        "forward_rows_per_s": bare,
+        "rows_per_s": rows,
+        "queries_per_s": rows * num_samples,
+        "slots_per_device": slots,
+        "ratio": float(np.median(ratios)),
+        "ratios": ratios,
+      }
+    )
   return best, report
 
 
 def useful_share(classifier: models.Classifier, variables, images: np.ndarray) -> float:
   """Useful over executed steps of a sweep of 200 ZOO trials of unequal length."""
-  attack = attacks.zoo(_OBJECTIVE, num_coordinates=8, binary_search_steps=3, max_steps=40,
-                       check_every=4)
+  attack = attacks.zoo(
+    _OBJECTIVE, num_coordinates=8, binary_search_steps=3, max_steps=40, check_every=4
+  )
   threats = _threats(classifier)
-  tasks = [runner.Task({}, images[i], 0, 0, i, {"stddev": np.float32(10.0 ** -(i % 5))})
-           for i in range(200)]
+  tasks = [
+    runner.Task({}, images[i], 0, 0, i, {"stddev": np.float32(10.0 ** -(i % 5))})
+    for i in range(200)
+  ]
   plan = runner.Plan(runner.choose_slots(attack, threats, variables, tasks), chunk=10)
   return attack_rate(attack, threats, variables, tasks, 10**6, plan)[1]

@@ -20,39 +20,49 @@ import tempfile
 import time
 
 from absl import flags
-import jax
-import numpy as np
-
 import attack_speed
 import classifiers
 import common
+import jax
+import numpy as np
 import own_models
 import recipes
 import sweep
 import tables
 import training_speed
+
 from orjax import models
 
 _ROUNDS = flags.DEFINE_integer(
-    "rounds", 5, "Alternating measurements of the forward pass and of each attack.",
-    lower_bound=1)
-_SECONDS = flags.DEFINE_float(
-    "seconds", 4.0, "Length of one measurement.", lower_bound=0.1)
+  "rounds", 5, "Alternating measurements of the forward pass and of each attack.", lower_bound=1
+)
+_SECONDS = flags.DEFINE_float("seconds", 4.0, "Length of one measurement.", lower_bound=0.1)
 _ONLY = flags.DEFINE_multi_string(
-    "only", [], "Measure the attack of this name only, or `training`, which is white-box PGD "
-    "too; repeat the flag for several.")
+  "only",
+  [],
+  "Measure the attack of this name only, or `training`, which is white-box PGD "
+  "too; repeat the flag for several.",
+)
 _START_UP = flags.DEFINE_bool(
-    "start_up", True, "Also measure process start to first finished trial.")
+  "start_up", True, "Also measure process start to first finished trial."
+)
 
 
 def start_up_seconds(cache):
   """Seconds from process start to the first finished trial, of the main job."""
   with tempfile.TemporaryDirectory() as out:
     command = [
-        sys.executable, str(pathlib.Path(__file__).parent / "blackbox_attacks.py"),
-        f"--dataset={common.DATASET.value}", f"--model_dir={classifiers.MODEL_DIR.value}",
-        f"--data_dir={common.DATA_DIR.value}", f"--compilation_cache={cache}",
-        f"--out={out}", "--variance=0", "--num_images=1", "--max_queries=600"]
+      sys.executable,
+      str(pathlib.Path(__file__).parent / "blackbox_attacks.py"),
+      f"--dataset={common.DATASET.value}",
+      f"--model_dir={classifiers.MODEL_DIR.value}",
+      f"--data_dir={common.DATA_DIR.value}",
+      f"--compilation_cache={cache}",
+      f"--out={out}",
+      "--variance=0",
+      "--num_images=1",
+      "--max_queries=600",
+    ]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
       ledger = pathlib.Path(out, "records.jsonl")
@@ -73,17 +83,36 @@ def report_attacks(classifier, variables, measured):
   rng = np.random.default_rng(0)
   images = rng.random((max(attack_speed.BATCH_SIZES), *classifier.image_shape), np.float32)
   best, found = attack_speed.measure(
-      classifier, variables, images, measured, sweep.SLOTS_PER_DEVICE.value, _ROUNDS.value,
-      _SECONDS.value)
-  print(tables.markdown(
+    classifier,
+    variables,
+    images,
+    measured,
+    sweep.SLOTS_PER_DEVICE.value,
+    _ROUNDS.value,
+    _SECONDS.value,
+  )
+  print(
+    tables.markdown(
       ["attack", "forward rows/s", "best batch", "rows/s", "ratio (min-max)"],
-      [[x["attack"], f"{x['forward_rows_per_s']:.0f}", str(best), f"{x['rows_per_s']:.0f}",
-        _spread(x["ratios"])] for x in found]))
+      [
+        [
+          x["attack"],
+          f"{x['forward_rows_per_s']:.0f}",
+          str(best),
+          f"{x['rows_per_s']:.0f}",
+          _spread(x["ratios"]),
+        ]
+        for x in found
+      ],
+    )
+  )
   ratios = {x["attack"]: x["ratio"] for x in found}
   if {"zoo", "zoo, averaging 100"} <= ratios.keys():
-    print(f"a step that averages 100 answers takes "
-          f"{ratios['zoo'] / ratios['zoo, averaging 100']:.2f} times as long as one that does "
-          f"not")
+    print(
+      f"a step that averages 100 answers takes "
+      f"{ratios['zoo'] / ratios['zoo, averaging 100']:.2f} times as long as one that does "
+      f"not"
+    )
   useful = attack_speed.useful_share(classifier, variables, images)
   print(f"useful over executed steps of a sweep of 200 trials: {useful:.2f}")
   return {"best_batch": best, "attacks": found, "useful_steps": useful}
@@ -96,11 +125,13 @@ def report_training(classifier, variables):
   for name, pairs in found.items():
     ratios = [ours / bare for bare, ours in pairs]
     bare, ours = np.median(pairs, axis=0).tolist()
-    report[name] = {"bare_images_per_s": bare, "images_per_s": ours,
-                    "ratio": float(np.median(ratios))}
+    report[name] = {
+      "bare_images_per_s": bare,
+      "images_per_s": ours,
+      "ratio": float(np.median(ratios)),
+    }
     rows.append([name, f"{bare:.0f}", f"{ours:.0f}", _spread(ratios)])
-  print(tables.markdown(["loop", "bare gradients, images/s", "images/s", "ratio (min-max)"],
-                        rows))
+  print(tables.markdown(["loop", "bare gradients, images/s", "images/s", "ratio (min-max)"], rows))
   return {"training": report}
 
 
@@ -109,8 +140,10 @@ def report_start_up():
   classifiers.load(common.DATASET.value)  # not part of the start-up
   with tempfile.TemporaryDirectory() as cache:
     cold, warm = start_up_seconds(cache), start_up_seconds(cache)
-  print(f"process start to first finished trial: {cold:.1f} s with an empty compilation cache, "
-        f"{warm:.1f} s with a full one")
+  print(
+    f"process start to first finished trial: {cold:.1f} s with an empty compilation cache, "
+    f"{warm:.1f} s with a full one"
+  )
   return {"seconds_to_first_trial_cold": cold, "seconds_to_first_trial_warm": warm}
 
 
@@ -125,10 +158,17 @@ def main():
     names = ", ".join(f"{x.name!r}" for x in measured)
     raise ValueError(f"--only={min(unknown)} is not measured: pass 'training' or one of {names}")
   measured = [x for x in measured if not asked or x.name in asked]
-  result = {"dataset": common.DATASET.value, "device": jax.devices()[0].device_kind,
-            "num_devices": jax.device_count(), "machine": platform.processor(),
-            "jax": jax.__version__, "best_batch": None, "attacks": [], "training": {},
-            "useful_steps": None}
+  result = {
+    "dataset": common.DATASET.value,
+    "device": jax.devices()[0].device_kind,
+    "num_devices": jax.device_count(),
+    "machine": platform.processor(),
+    "jax": jax.__version__,
+    "best_batch": None,
+    "attacks": [],
+    "training": {},
+    "useful_steps": None,
+  }
   if measured:
     result |= report_attacks(classifier, variables, measured)
   if not asked or "training" in asked:

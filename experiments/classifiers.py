@@ -1,17 +1,19 @@
 """The classifier under attack: one of orjax's, trained first if need be, or the user's own."""
 
+from collections.abc import Callable
 import functools
 import os
-from typing import Any, Callable, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 from absl import flags
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-import common
 import own_models
 import recipes
+
 from orjax import checkpoints
 from orjax import datasets
 from orjax import models
@@ -20,11 +22,15 @@ from orjax import training
 from orjax.types import Oracle
 
 MODEL_DIR = flags.DEFINE_string(
-    "model_dir", "models", "Where trained classifiers are saved and looked for.")
+  "model_dir", "models", "Where trained classifiers are saved and looked for."
+)
 ROWS_PER_CALL = flags.DEFINE_integer(
-    "rows_per_call", None, "For memory: images the network sees at a time (default: all, or "
-    "of large images 16 on a CPU and 256 elsewhere). A folder of records keeps to one value.",
-    lower_bound=1)
+  "rows_per_call",
+  None,
+  "For memory: images the network sees at a time (default: all, or "
+  "of large images 16 on a CPU and 256 elsewhere). A folder of records keeps to one value.",
+  lower_bound=1,
+)
 
 # ZOO's train_models.py keeps the first 5,000 images of MNIST and CIFAR10 for validation;
 # Madry et al. train on all.
@@ -63,26 +69,41 @@ class Model(NamedTuple):
 
 def _of_jax(apply, apply_float64, variables, image_shape, num_classes, name):
   def oracle(finish, variables):
-    return oracles.from_predict(lambda v, x: finish(apply(v, x)), variables,
-                                rows_per_call=rows_per_call(image_shape))
+    return oracles.from_predict(
+      lambda v, x: finish(apply(v, x)), variables, rows_per_call=rows_per_call(image_shape)
+    )
 
   variables = jax.tree.map(jnp.asarray, variables)
-  return Model(functools.partial(oracle, jax.nn.softmax), functools.partial(oracle, lambda x: x),
-               apply, apply_float64, variables, image_shape, num_classes, name,
-               checkpoints.fingerprint(variables), {})
+  return Model(
+    functools.partial(oracle, jax.nn.softmax),
+    functools.partial(oracle, lambda x: x),
+    apply,
+    apply_float64,
+    variables,
+    image_shape,
+    num_classes,
+    name,
+    checkpoints.fingerprint(variables),
+    {},
+  )
 
 
 def _with_noise_inside(model, apply_noisy):
   """The same, with noise inside the network at test time."""
+
   def oracle(finish, variables):
     return oracles.from_random_predict(
-        lambda v, keys, x: finish(apply_noisy(v, keys, x)), variables,
-        rows_per_call=rows_per_call(model.image_shape))
+      lambda v, keys, x: finish(apply_noisy(v, keys, x)),
+      variables,
+      rows_per_call=rows_per_call(model.image_shape),
+    )
 
   return model._replace(
-      clean=functools.partial(oracle, jax.nn.softmax),
-      logits=functools.partial(oracle, lambda x: x), apply=None,
-      apply_float64=None)
+    clean=functools.partial(oracle, jax.nn.softmax),
+    logits=functools.partial(oracle, lambda x: x),
+    apply=None,
+    apply_float64=None,
+  )
 
 
 def in_float64(model: Model) -> Model:
@@ -90,14 +111,20 @@ def in_float64(model: Model) -> Model:
   if model.apply_float64 is None:
     raise ValueError("--float64 is for networks without noise inside: pass --notest_noise")
   variables = jax.tree.map(
-      lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x,
-      model.variables)
+    lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, model.variables
+  )
   images = jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float64)
   found = jax.eval_shape(model.apply_float64, variables, images).dtype
   if found != jnp.float64:
     raise ValueError(f"the model computes in {found} whatever it is given: leave --float64 out")
-  return _of_jax(model.apply_float64, model.apply_float64, variables, model.image_shape,
-                 model.num_classes, model.name)
+  return _of_jax(
+    model.apply_float64,
+    model.apply_float64,
+    variables,
+    model.image_shape,
+    model.num_classes,
+    model.name,
+  )
 
 
 def rows_per_call(image_shape: tuple[int, ...]) -> int | None:
@@ -126,10 +153,21 @@ def load(dataset: str) -> Model:
     return _of_jax(apply, apply, *rest, own_models.name())
   if own_models.HOST_MODEL.value:
     fn, image_shape, num_classes = own_models.outside_model()
-    oracle = oracles.from_host(fn, num_classes, rows_per_call=rows_per_call(image_shape),
-                               max_rows=own_models.MAX_ROWS.value)
-    return Model(lambda variables: oracle, None, None, None, (), image_shape, num_classes,
-                 own_models.name(), "outside JAX", {})
+    oracle = oracles.from_host(
+      fn, num_classes, rows_per_call=rows_per_call(image_shape), max_rows=own_models.MAX_ROWS.value
+    )
+    return Model(
+      lambda variables: oracle,
+      None,
+      None,
+      None,
+      (),
+      image_shape,
+      num_classes,
+      own_models.name(),
+      "outside JAX",
+      {},
+    )
   return load_or_train(dataset, recipes.from_flags())
 
 
@@ -168,13 +206,19 @@ def load_or_train(dataset: str, recipe: recipes.Recipe) -> Model:
   elif recipe.substitute or recipe == recipes.from_flags():
     num_images = len(_train_split(dataset, recipe).labels) if recipes.NUM_EPOCHS.value else 0
     recipes.check_as_asked(folder, saved.meta, num_images)
-  variables = saved.state["variables"] if isinstance(saved.state, dict) else (
-      saved.state.variables)
+  variables = saved.state["variables"] if isinstance(saved.state, dict) else (saved.state.variables)
   variables = checkpoints.fitted(
-      folder, variables, jax.eval_shape(classifier.init, jax.random.key(0)))
+    folder, variables, jax.eval_shape(classifier.init, jax.random.key(0))
+  )
   in_double = models.build(recipes.network(dataset, recipe), dtype=jnp.float64)
-  model = _of_jax(classifier.apply, in_double.apply, variables, classifier.image_shape,
-                  classifier.num_classes, name)._replace(training=saved.meta)
+  model = _of_jax(
+    classifier.apply,
+    in_double.apply,
+    variables,
+    classifier.image_shape,
+    classifier.num_classes,
+    name,
+  )._replace(training=saved.meta)
   if recipe.inside and recipes.TEST_NOISE.value:
     return _with_noise_inside(model, classifier.apply_noisy)
   return model
@@ -184,7 +228,7 @@ def _train_split(dataset, recipe):
   split = datasets.load(dataset, "train", common.DATA_DIR.value)
   if recipe.network != "convnet":
     return split
-  return datasets.Dataset(*(x[_NUM_VALIDATION[dataset]:] for x in split))
+  return datasets.Dataset(*(x[_NUM_VALIDATION[dataset] :] for x in split))
 
 
 def train(dataset: str, recipe: recipes.Recipe) -> checkpoints.Checkpoint:
@@ -193,8 +237,7 @@ def train(dataset: str, recipe: recipes.Recipe) -> checkpoints.Checkpoint:
   classifier = recipes.classifier(dataset, recipe)
   train_split = _train_split(dataset, recipe)
   num_steps = recipes.num_steps(recipe, len(train_split.labels))
-  training.check(len(train_split.labels), recipes.BATCH_SIZE.value, num_steps,
-                 jax.device_count())
+  training.check(len(train_split.labels), recipes.BATCH_SIZE.value, num_steps, jax.device_count())
 
   def at_test_time(variables, key, images):
     if recipe.inside and recipes.TEST_NOISE.value:
@@ -203,11 +246,20 @@ def train(dataset: str, recipe: recipes.Recipe) -> checkpoints.Checkpoint:
 
   # An attacker's network shares nothing with one that --seed gives.
   seed = (common.SEED.value + recipe.substitute * 2**31) % 2**32
-  print(f"training {recipes.name(dataset, recipe)} for {num_steps} steps of "
-        f"{recipes.BATCH_SIZE.value} images into {folder}", flush=True)
+  print(
+    f"training {recipes.name(dataset, recipe)} for {num_steps} steps of "
+    f"{recipes.BATCH_SIZE.value} images into {folder}",
+    flush=True,
+  )
   return training.fit(
-      recipes.trainer(dataset, recipe, num_steps), train_split, seed=seed,
-      num_steps=num_steps, batch_size=recipes.BATCH_SIZE.value, directory=folder,
-      apply=at_test_time, meta=recipes.meta(dataset, recipe, num_steps, seed),
-      test=datasets.load(dataset, "test", common.DATA_DIR.value),
-      seconds_between_saves=recipes.SECONDS_BETWEEN_SAVES.value)
+    recipes.trainer(dataset, recipe, num_steps),
+    train_split,
+    seed=seed,
+    num_steps=num_steps,
+    batch_size=recipes.BATCH_SIZE.value,
+    directory=folder,
+    apply=at_test_time,
+    meta=recipes.meta(dataset, recipe, num_steps, seed),
+    test=datasets.load(dataset, "test", common.DATA_DIR.value),
+    seconds_between_saves=recipes.SECONDS_BETWEEN_SAVES.value,
+  )

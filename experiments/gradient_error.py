@@ -12,16 +12,15 @@ import math
 import pathlib
 
 from absl import flags
+import classifiers
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-import classifiers
-import common
 import plot_theory
 import tables
+
 from orjax import attacks
-from orjax import datasets
 from orjax import estimators
 from orjax import geometry
 from orjax import objectives
@@ -29,25 +28,35 @@ from orjax import oracles
 from orjax import records
 
 _VARIANCE = flags.DEFINE_multi_float(
-    "variance", [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1], "Variance of the output noise.",
-    lower_bound=1e-12)
+  "variance",
+  [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1],
+  "Variance of the output noise.",
+  lower_bound=1e-12,
+)
 _SPACING = flags.DEFINE_multi_float(
-    "spacing", [1e-4, 0.1], "Step h of the central differences.", lower_bound=1e-12)
+  "spacing", [1e-4, 0.1], "Step h of the central differences.", lower_bound=1e-12
+)
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 20, "Images.", lower_bound=2)
 _OUT = flags.DEFINE_string("out", "runs/gradient_error", "Folder for the results.")
 
-_OBJECTIVES = {"log margin": objectives.log_margin(),
-               "linear margin": objectives.margin(confidence=1)}
+_OBJECTIVES = {
+  "log margin": objectives.log_margin(),
+  "linear margin": objectives.margin(confidence=1),
+}
 
 
 def gradient(variables, apply, name, spacing, key, image, label, stddev):
   """Finite differences over all pixels of one image through noise of one stddev."""
   objective = _OBJECTIVES[name]
   oracle = oracles.with_output_noise(
-      oracles.from_predict(lambda v, x: jax.nn.softmax(apply(v, x)), variables), stddev)
+    oracles.from_predict(lambda v, x: jax.nn.softmax(apply(v, x)), variables), stddev
+  )
 
-  return estimators.finite_difference(num_coordinates=image.size, spacing=spacing).estimate(
-      key, objectives.asked(objective, oracle, label), image).gradient
+  return (
+    estimators.finite_difference(num_coordinates=image.size, spacing=spacing)
+    .estimate(key, objectives.asked(objective, oracle, label), image)
+    .gradient
+  )
 
 
 def boundary(model, key, images, labels):
@@ -61,8 +70,10 @@ def boundary(model, key, images, labels):
     far = jnp.where(outside[:, None, None, None], far, drawn)
     outside |= np.asarray(predict(drawn))
   if not outside.all():
-    raise ValueError("no misclassified image was found near some images: raise the number "
-                     "of test images, or train the classifier")
+    raise ValueError(
+      "no misclassified image was found near some images: raise the number "
+      "of test images, or train the classifier"
+    )
   low, high = jnp.zeros(len(images)), jnp.ones(len(images))
   for _ in range(20):
     middle = (low + high) / 2
@@ -83,12 +94,15 @@ def measure(model, name, spacing, key, images, labels):
   @jax.jit
   def norms(variables, key, image, label):
     # The points, and so the forward pass, are those of one gradient for all variances.
-    found = jax.vmap(lambda stddev: gradient(
-        variables, model.apply, name, spacing, key, image, label, stddev))(stddevs)
+    found = jax.vmap(
+      lambda stddev: gradient(variables, model.apply, name, spacing, key, image, label, stddev)
+    )(stddevs)
     return jax.vmap(geometry.l2)(found - found[:1]), geometry.l2(found[0])
 
-  found = [norms(model.variables, jax.random.fold_in(key, i), image, label)
-           for i, (image, label) in enumerate(zip(images, labels))]
+  found = [
+    norms(model.variables, jax.random.fold_in(key, i), image, label)
+    for i, (image, label) in enumerate(zip(images, labels))
+  ]
   errors, true = (np.array(x, np.float64) for x in zip(*found))
   return errors[:, 1:].T, true
 
@@ -105,8 +119,7 @@ def main():
   chosen, images = common.correctly_classified(model, test, _NUM_IMAGES.value)
   images = jnp.asarray(images)
   labels = jnp.asarray(test.labels[chosen]).astype(jnp.int32)
-  places = {"at the image": images,
-            "at the boundary": boundary(model, start_key, images, labels)}
+  places = {"at the image": images, "at the boundary": boundary(model, start_key, images, labels)}
   found, rows = {}, []
   for place, where in places.items():
     found[place] = {}
@@ -116,22 +129,44 @@ def main():
         found[place][f"{name}, h = {spacing:g}"] = errors, true
         for variance, e in zip(_VARIANCE.value, errors):
           relative = np.divide(e, true, where=true > 0, out=np.full_like(e, np.inf))
-          rows.append([
-              place, name, f"{spacing:g}", f"{variance:g}", f"{true.mean():.3g}",
+          rows.append(
+            [
+              place,
+              name,
+              f"{spacing:g}",
+              f"{variance:g}",
+              f"{true.mean():.3g}",
               f"{e.mean():.3g} ± {1.96 * e.std(ddof=1) / np.sqrt(len(e)):.2g}",
-              f"{np.median(relative):.3g}"])
+              f"{np.median(relative):.3g}",
+            ]
+          )
   table = tables.markdown(
-      ["where", "loss", "h", "variance", "gradient norm", "mean error norm (95 %)",
-       "median error / gradient"], rows)
+    [
+      "where",
+      "loss",
+      "h",
+      "variance",
+      "gradient norm",
+      "mean error norm (95 %)",
+      "median error / gradient",
+    ],
+    rows,
+  )
   print(table)
   (out / "table.md").write_text(f"{table}\n\n{len(images)} images.\n")
-  records.write_json(out / "gradient_error.json", {
-      "about": common.about(), "variances": _VARIANCE.value, "indices": chosen.tolist(),
-      "errors": {place: {name: {"errors": e.tolist(), "true": t.tolist()}
-                         for name, (e, t) in curves.items()}
-                 for place, curves in found.items()}})
-  plot_theory.gradient_errors(_VARIANCE.value, found, common.DATASET.value,
-                              out / "figure9.png")
+  records.write_json(
+    out / "gradient_error.json",
+    {
+      "about": common.about(),
+      "variances": _VARIANCE.value,
+      "indices": chosen.tolist(),
+      "errors": {
+        place: {name: {"errors": e.tolist(), "true": t.tolist()} for name, (e, t) in curves.items()}
+        for place, curves in found.items()
+      },
+    },
+  )
+  plot_theory.gradient_errors(_VARIANCE.value, found, common.DATASET.value, out / "figure9.png")
   print(f"figure: {out / 'figure9.png'}")
 
 

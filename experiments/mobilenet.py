@@ -23,8 +23,10 @@ def mobilenet_075_224():
   """What --model wants: (apply, variables, image_shape, num_classes)."""
   path = os.environ.get("MOBILENET_WEIGHTS")
   if path is None:
-    raise ValueError("the environment variable MOBILENET_WEIGHTS names no .npz file: set it "
-                     "to the weights of MobileNet v1, width 0.75, 224x224")
+    raise ValueError(
+      "the environment variable MOBILENET_WEIGHTS names no .npz file: set it "
+      "to the weights of MobileNet v1, width 0.75, 224x224"
+    )
   with np.load(path) as arrays:
     return apply, fold(dict(arrays)), (224, 224, 3), 1000
 
@@ -42,10 +44,9 @@ def outside():
       return jax.nn.softmax(apply_(variables, images))
 
   def fn(images):
-    padded = np.concatenate([images, np.zeros((-len(images) % _BATCH, *image_shape),
-                                              np.float32)])
-    answers = [answer(padded[i:i + _BATCH]) for i in range(0, len(padded), _BATCH)]
-    return np.concatenate(answers)[:len(images)]
+    padded = np.concatenate([images, np.zeros((-len(images) % _BATCH, *image_shape), np.float32)])
+    answers = [answer(padded[i : i + _BATCH]) for i in range(0, len(padded), _BATCH)]
+    return np.concatenate(answers)[: len(images)]
 
   return fn, image_shape, num_classes
 
@@ -56,16 +57,18 @@ def fold(raw: dict) -> dict:
   def folded(kernel, norm, depthwise=False):
     scale = raw[f"{norm}/gamma"] / np.sqrt(raw[f"{norm}/moving_variance"] + _EPSILON)
     weights = raw[kernel].transpose(0, 1, 3, 2) if depthwise else raw[kernel]
-    return {"kernel": weights * scale,
-            "bias": raw[f"{norm}/beta"] - raw[f"{norm}/moving_mean"] * scale}
+    return {
+      "kernel": weights * scale,
+      "bias": raw[f"{norm}/beta"] - raw[f"{norm}/moving_mean"] * scale,
+    }
 
   variables = {"stem": folded("conv1/kernel", "conv1_bn")}
   for i in range(1, len(_STRIDES) + 1):
     variables[f"depthwise_{i}"] = folded(
-        f"conv_dw_{i}/depthwise_kernel", f"conv_dw_{i}_bn", depthwise=True)
+      f"conv_dw_{i}/depthwise_kernel", f"conv_dw_{i}_bn", depthwise=True
+    )
     variables[f"pointwise_{i}"] = folded(f"conv_pw_{i}/kernel", f"conv_pw_{i}_bn")
-  variables["head"] = {
-      "kernel": raw["conv_preds/kernel"][0, 0], "bias": raw["conv_preds/bias"]}
+  variables["head"] = {"kernel": raw["conv_preds/kernel"][0, 0], "bias": raw["conv_preds/bias"]}
   return variables
 
 
@@ -73,8 +76,8 @@ def apply(variables: dict, images: jax.Array) -> jax.Array:
   """Logits [B, 1000] of float32 images [B, 224, 224, 3] in [0, 1]."""
   stem = variables["stem"]
   x = jax.lax.conv_general_dilated(
-      2 * images - 1, stem["kernel"], (2, 2), "SAME",
-      dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    2 * images - 1, stem["kernel"], (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
   x = jnp.clip(x + stem["bias"][None, None, None], 0, 6)
   for i, stride in enumerate(_STRIDES, 1):
     x = depthwise(variables[f"depthwise_{i}"], x, stride)
@@ -92,8 +95,9 @@ def depthwise(layer: dict, x: jax.Array, stride: int) -> jax.Array:
   for i in range(3):
     for j in range(3):
       end = i + (out[0] - 1) * stride + 1, j + (out[1] - 1) * stride + 1
-      shifted = jax.lax.slice(padded, (0, i, j, 0), (num_rows, *end, channels),
-                              (1, stride, stride, 1))
+      shifted = jax.lax.slice(
+        padded, (0, i, j, 0), (num_rows, *end, channels), (1, stride, stride, 1)
+      )
       y = y + shifted * layer["kernel"][i, j, 0][None, None, None]
   return jnp.clip(y + layer["bias"][None, None, None], 0, 6)
 

@@ -1,6 +1,6 @@
 """Draws the figures of record folders, from the ledgers alone. Imports no JAX.
 
-    python experiments/plot_figures.py --records=runs/blackbox_attacks
+python experiments/plot_figures.py --records=runs/blackbox_attacks
 """
 
 import pathlib
@@ -8,18 +8,18 @@ import sys
 
 from absl import app
 from absl import flags
-
 import plot_pictures
 import plot_sweeps
 import plot_training
+
 from orjax import records
 
 
 def define_flags():
-  flags.DEFINE_multi_string("records", None, "Folder with records; repeat for panels.",
-                            required=True)
-  flags.DEFINE_string("figures", None, "Folder for the figures (default: the first "
-                      "--records).")
+  flags.DEFINE_multi_string(
+    "records", None, "Folder with records; repeat for panels.", required=True
+  )
+  flags.DEFINE_string("figures", None, "Folder for the figures (default: the first --records).")
 
 
 def draw(directories: list[str], out: str) -> list[pathlib.Path]:
@@ -29,8 +29,7 @@ def draw(directories: list[str], out: str) -> list[pathlib.Path]:
   ledgers = {directory: records.read(directory) for directory in directories}
   if all(members and members[0]["attack"] == "pgd" for members in ledgers.values()):
     return _draw_pgd(ledgers, out)
-  if any(len({r["setting"].get("spacing") for r in members}) > 1
-         for members in ledgers.values()):
+  if any(len({r["setting"].get("spacing") for r in members}) > 1 for members in ledgers.values()):
     paths = [out / "spacings.png"]
     plot_sweeps.spacings(directories, paths[0])
   elif len({r["num_samples"] for members in ledgers.values() for r in members}) > 1:
@@ -64,10 +63,14 @@ def _draw_pgd(ledgers, out):
     paths.append(out / "under_attack.png")
     plot_training.under_attack(directories, paths[0])
   if len(directories) > 1 and any(
-      r["setting"]["substitute"] is None for r in ledgers[directories[0]]):
+    r["setting"]["substitute"] is None for r in ledgers[directories[0]]
+  ):
     asked = [records.read_json(d, "manifest.json")["asked"] for d in directories]
-    stddevs = {a["stddev"] if a["defense"] == "or" else 0 for a in asked
-               if a["defense"] in ("none", "or") and a["noise_location"] == "logits"}
+    stddevs = {
+      a["stddev"] if a["defense"] == "or" else 0
+      for a in asked
+      if a["defense"] in ("none", "or") and a["noise_location"] == "logits"
+    }
     networks = {(a["dataset"], a["network"]) for a in asked}
     if len(stddevs) == len(directories) and len(networks) == 1:
       paths.append(out / "figure13.png")

@@ -4,8 +4,8 @@ import pathlib
 
 import matplotlib.pyplot as plt
 import numpy as np
-
 import plot_sweeps
+
 from orjax import records
 
 
@@ -22,8 +22,11 @@ def pictures(directory: str, path: pathlib.Path) -> None:
     return
   variances = sorted({v for row in found.values() for v in row})
   figure, axes = plt.subplots(
-      len(found), 1 + 2 * len(variances), squeeze=False,
-      figsize=(1.3 * (1 + 2 * len(variances)), 1.5 * len(found)))
+    len(found),
+    1 + 2 * len(variances),
+    squeeze=False,
+    figsize=(1.3 * (1 + 2 * len(variances)), 1.5 * len(found)),
+  )
   for ax in axes.flat:
     ax.axis("off")
   for row, by_variance in zip(axes, found.values()):
@@ -37,16 +40,18 @@ def pictures(directory: str, path: pathlib.Path) -> None:
       _show(row[1 + 2 * column], adversarial, f"{variance:g}: {verdict}")
       # Stretched until the largest change is black or white; the title says how much.
       scale = 0.5 / max(np.abs(adversarial - clean).max(), 1e-6)
-      _show(row[2 + 2 * column], 0.5 + scale * (adversarial - clean),
-            f"l2 {record['l2']:.2f}" + (f", x{scale:.1f}" if scale < 1e5 else ""))
+      _show(
+        row[2 + 2 * column],
+        0.5 + scale * (adversarial - clean),
+        f"l2 {record['l2']:.2f}" + (f", x{scale:.1f}" if scale < 1e5 else ""),
+      )
   plot_sweeps.save(figure, path)
 
 
 def picture_name(record: dict) -> str:
   """The name under which a trial's images are kept in pictures.npz."""
   names = ("attack", "targeted", "variance", "num_samples", "index", "target")
-  return "-".join(str(x) for x in (*(record[name] for name in names),
-                                   *record["setting"].values()))
+  return "-".join(str(x) for x in (*(record[name] for name in names), *record["setting"].values()))
 
 
 def _show(ax, image, title):

@@ -4,7 +4,6 @@ import pathlib
 
 import matplotlib.pyplot as plt
 import numpy as np
-
 import plot_sweeps
 
 
@@ -12,12 +11,18 @@ def figure_1b(curves, path: pathlib.Path) -> None:
   """Allowed variance against the wanted rate: (margin, rates, printed, corrected)."""
   figure, ax = plt.subplots(figsize=(5.6, 3.8))
   for number, (margin, rates, printed, corrected) in enumerate(curves):
-    ax.plot(rates, printed, color=f"C{number}", linestyle="--",
-            label=f"margin {margin:g}, as printed")
+    ax.plot(
+      rates, printed, color=f"C{number}", linestyle="--", label=f"margin {margin:g}, as printed"
+    )
     ax.plot(rates, corrected, color=f"C{number}", label=f"margin {margin:g}, corrected")
   ax.axvline(0.159, color="0.8", linewidth=1, zorder=0)
-  ax.set(xscale="log", yscale="log", xlabel="misclassification rate (one rival)",
-         ylabel="largest variance", title="Figure 1b: allowed noise variance")
+  ax.set(
+    xscale="log",
+    yscale="log",
+    xlabel="misclassification rate (one rival)",
+    ylabel="largest variance",
+    title="Figure 1b: allowed noise variance",
+  )
   ax.legend(fontsize=7)
   plot_sweeps.save(figure, path)
 
@@ -25,16 +30,26 @@ def figure_1b(curves, path: pathlib.Path) -> None:
 def misclassification(panels, path: pathlib.Path) -> None:
   """Rates over stddev, one panel per number of classes."""
   figure, axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), 3.8), squeeze=False)
-  styles = {"exact": "-", "one rival": ":", "one rival, as printed": "--",
-            "union bound": "-."}
+  styles = {"exact": "-", "one rival": ":", "one rival, as printed": "--", "union bound": "-."}
   for ax, panel in zip(axes.flat, panels):
     for number, (name, style) in enumerate(styles.items()):
       ax.plot(panel["stddevs"], panel[name], style, color=f"C{number}", label=name)
     error = np.abs(panel["interval"].T - panel["measured"])
-    ax.errorbar(panel["stddevs"], panel["measured"], error, fmt="k.", markersize=4,
-                label=f"measured ({panel['num_draws']} draws)")
-    ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel="stddev", ylabel="misclassified",
-           title=f"{panel['num_classes']} classes, all rivals 0.9 below the top")
+    ax.errorbar(
+      panel["stddevs"],
+      panel["measured"],
+      error,
+      fmt="k.",
+      markersize=4,
+      label=f"measured ({panel['num_draws']} draws)",
+    )
+    ax.set(
+      xscale="log",
+      ylim=(-0.03, 1.03),
+      xlabel="stddev",
+      ylabel="misclassified",
+      title=f"{panel['num_classes']} classes, all rivals 0.9 below the top",
+    )
     ax.legend(fontsize=7)
   plot_sweeps.save(figure, path)
 
@@ -44,13 +59,29 @@ def slope_errors(panels, path: pathlib.Path) -> None:
   figure, axes = plt.subplots(1, len(panels), figsize=(5.4 * len(panels), 4), squeeze=False)
   for ax, (name, values, found) in zip(axes.flat, panels):
     for number, (label, curve) in enumerate(found.items()):
-      style = ("k." if "measured" in label else "--" if "printed" in label
-               else ":" if "slope" in label else "-")
-      ax.plot(values, curve, style, label=label,
-              **({} if "measured" in label else {"color": f"C{number}"}))
-    ax.set(xscale="log", yscale="log", xlabel=name, ylabel="absolute value",
-           title=f"slope of log p_c - log p_o over {name} "
-                 f"({'stddev 0.01' if name == 'h' else 'h 0.1'})")
+      style = (
+        "k."
+        if "measured" in label
+        else "--"
+        if "printed" in label
+        else ":"
+        if "slope" in label
+        else "-"
+      )
+      ax.plot(
+        values,
+        curve,
+        style,
+        label=label,
+        **({} if "measured" in label else {"color": f"C{number}"}),
+      )
+    ax.set(
+      xscale="log",
+      yscale="log",
+      xlabel=name,
+      ylabel="absolute value",
+      title=f"slope of log p_c - log p_o over {name} ({'stddev 0.01' if name == 'h' else 'h 0.1'})",
+    )
     ax.legend(fontsize=7)
   plot_sweeps.save(figure, path)
 
@@ -61,9 +92,14 @@ def training_loss(stddevs, found, path: pathlib.Path) -> None:
   styles = {"measured": "k.", "as printed": "--", "corrected": "-", "large noise": ":"}
   for label, style in styles.items():
     ax.plot(stddevs, found[label], style, label=label)
-  ax.set(xscale="log", yscale="log", xlabel="stddev of the noise on the logits",
-         ylabel="excess of the expected loss", ylim=(1e-4, None),
-         title="10 classes, true logit 3 above the rest")
+  ax.set(
+    xscale="log",
+    yscale="log",
+    xlabel="stddev of the noise on the logits",
+    ylabel="excess of the expected loss",
+    ylim=(1e-4, None),
+    title="10 classes, true logit 3 above the rest",
+  )
   ax.legend(fontsize=8)
   plot_sweeps.save(figure, path)
 
@@ -77,13 +113,15 @@ def gradient_errors(variances, found, title, path: pathlib.Path) -> None:
     title: of the figure.
     path: of the file.
   """
-  figure, axes = plt.subplots(1, len(found), figsize=(5.4 * len(found), 4), sharey=True,
-                              squeeze=False)
+  figure, axes = plt.subplots(
+    1, len(found), figsize=(5.4 * len(found), 4), sharey=True, squeeze=False
+  )
   for ax, (place, curves) in zip(axes.flat, found.items()):
     for number, (name, (errors, true)) in enumerate(curves.items()):
       ax.plot(variances, errors.mean(1), color=f"C{number}", marker="o", label=name)
-      ax.fill_between(variances, *np.quantile(errors, [0.1, 0.9], axis=1),
-                      color=f"C{number}", alpha=0.15)
+      ax.fill_between(
+        variances, *np.quantile(errors, [0.1, 0.9], axis=1), color=f"C{number}", alpha=0.15
+      )
       ax.axhline(np.mean(true), color=f"C{number}", linestyle=":", linewidth=1)
     ax.set(xscale="log", yscale="log", xlabel="noise variance", title=f"{title}, {place}")
     ax.legend(fontsize=7)

@@ -3,21 +3,22 @@
 import math
 import pathlib
 import sys
-from typing import Any, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 from absl import flags
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 import attack_flags
 import classifiers
 import common
+import jax
+import jax.numpy as jnp
+import numpy as np
 import own_models
 import plot_figures
 import replays
 import tables
 import variants
+
 from orjax import datasets
 from orjax import engine
 from orjax import oracles
@@ -25,29 +26,42 @@ from orjax import records
 from orjax import runner
 
 VARIANCE = flags.DEFINE_multi_float(
-    "variance", None, "Variance of the output noise; repeat the flag for a sweep (default: 0 "
-    "to 0.1; PGD: none).")
+  "variance",
+  None,
+  "Variance of the output noise; repeat the flag for a sweep (default: 0 to 0.1; PGD: none).",
+)
 NUM_IMAGES = flags.DEFINE_integer(
-    "num_images", 20, "Correctly classified test images to attack.", lower_bound=1)
+  "num_images", 20, "Correctly classified test images to attack.", lower_bound=1
+)
 NUM_RUNS = flags.DEFINE_integer("num_runs", 1, "Repeats of every attack.", lower_bound=1)
 ALL_TARGETS = flags.DEFINE_bool(
-    "all_targets", False, "Targeted: attack all other classes, not one drawn per image.")
+  "all_targets", False, "Targeted: attack all other classes, not one drawn per image."
+)
 SERVER_CLIPS = flags.DEFINE_bool(
-    "server_clips", False, "Whether the server clips images to [0, 1] before it looks.")
+  "server_clips", False, "Whether the server clips images to [0, 1] before it looks."
+)
 OUT = flags.DEFINE_string(
-    "out", f"runs/{pathlib.Path(sys.argv[0]).stem}", "Folder for the records.")
+  "out", f"runs/{pathlib.Path(sys.argv[0]).stem}", "Folder for the records."
+)
 NUM_PICTURES = flags.DEFINE_integer(
-    "num_pictures", 4, "Images of the first run kept for pictures.png.", lower_bound=0)
+  "num_pictures", 4, "Images of the first run kept for pictures.png.", lower_bound=0
+)
 TRACE = flags.DEFINE_integer(
-    "trace", 0, "Images whose loss at every step is written to traces.json.", lower_bound=0)
+  "trace", 0, "Images whose loss at every step is written to traces.json.", lower_bound=0
+)
 
 # For speed. The number of slots is the shape of the network's batch, on which rounding may
 # depend, so a folder keeps to one; any number of devices and any chunk give the same bits.
 SLOTS_PER_DEVICE = flags.DEFINE_integer(
-    "slots_per_device", None, "For speed: trials at a time on each device (default: "
-    "what fills it). A folder of records keeps to one value.", lower_bound=1)
+  "slots_per_device",
+  None,
+  "For speed: trials at a time on each device (default: "
+  "what fills it). A folder of records keeps to one value.",
+  lower_bound=1,
+)
 CHUNK = flags.DEFINE_integer(
-    "chunk", 50, "Speed only: attack steps between two looks.", lower_bound=1)
+  "chunk", 50, "Speed only: attack steps between two looks.", lower_bound=1
+)
 
 
 class Cell(NamedTuple):
@@ -68,12 +82,15 @@ def variances() -> list[float]:
 
 def check_flags():
   if TRACE.value and own_models.HOST_MODEL.value:
-    raise ValueError("--trace replays trials, which would ask --host_model all over again: "
-                     "leave one out")
+    raise ValueError(
+      "--trace replays trials, which would ask --host_model all over again: leave one out"
+    )
   if flags.FLAGS.attack == "pgd":
     if any(variances()):
-      raise ValueError("--variance is noise on probabilities, and PGD sees logits: pass "
-                       "--attack=carlini_wagner, or leave it out")
+      raise ValueError(
+        "--variance is noise on probabilities, and PGD sees logits: pass "
+        "--attack=carlini_wagner, or leave it out"
+      )
     if TRACE.value and variants.STOP_AT_SUCCESS.value:
       raise ValueError("--trace of PGD needs --nostop_at_success: all its steps are shown")
   for variance in variances():
@@ -96,8 +113,7 @@ def threat_model(answers, num_samples=1, substitute=None):
     oracle = answers(own(variables))
     if not SERVER_CLIPS.value:
       return oracle
-    return oracle._replace(
-        query=lambda key, images: oracle.query(key, jnp.clip(images, 0, 1)))
+    return oracle._replace(query=lambda key, images: oracle.query(key, jnp.clip(images, 0, 1)))
 
   def defended(variables, setting):
     return oracles.with_output_noise(clean(variables), setting["stddev"])
@@ -116,22 +132,42 @@ def make_tasks(model, labels, chosen, images, variant):
   for variance in variances():
     for index, image in zip(chosen.tolist(), images):
       label = int(labels[index])
-      wanted = [None] if not attack_flags.TARGETED.value else datasets.targets(
-          common.SEED.value, index, label, model.num_classes,
-          draw=not ALL_TARGETS.value)
+      wanted = (
+        [None]
+        if not attack_flags.TARGETED.value
+        else datasets.targets(
+          common.SEED.value, index, label, model.num_classes, draw=not ALL_TARGETS.value
+        )
+      )
       for target in wanted:
         for run in range(NUM_RUNS.value):
           identity = {
-              "dataset": common.DATASET.value, "model": model.name,
-              "defense": "output_noise", "variance": variance,
-              "attack": flags.FLAGS.attack,
-              "targeted": attack_flags.TARGETED.value, "num_samples": variant.num_samples,
-              "seed": common.SEED.value, "run": run, "index": index, "label": label,
-              "target": target, "setting": variant.setting}
+            "dataset": common.DATASET.value,
+            "model": model.name,
+            "defense": "output_noise",
+            "variance": variance,
+            "attack": flags.FLAGS.attack,
+            "targeted": attack_flags.TARGETED.value,
+            "num_samples": variant.num_samples,
+            "seed": common.SEED.value,
+            "run": run,
+            "index": index,
+            "label": label,
+            "target": target,
+            "setting": variant.setting,
+          }
           # Without noise an attack goes on for longest.
-          tasks.append(runner.Task(identity, image, label if target is None else target,
-                                   run, index, {"stddev": np.float32(math.sqrt(variance))},
-                                   expected_steps=1 / (1e-12 + variance)))
+          tasks.append(
+            runner.Task(
+              identity,
+              image,
+              label if target is None else target,
+              run,
+              index,
+              {"stddev": np.float32(math.sqrt(variance))},
+              expected_steps=1 / (1e-12 + variance),
+            )
+          )
   return tasks
 
 
@@ -148,8 +184,12 @@ def make_cell(model, other, labels, chosen, images, variant):
   tasks = make_tasks(model, labels, chosen, images, variant)
   if other is None:
     return Cell(variant, threat_model(answers, variant.num_samples), model.variables, tasks)
-  return Cell(variant, threat_model(answers, variant.num_samples, other.logits),
-              (model.variables, other.variables), tasks)
+  return Cell(
+    variant,
+    threat_model(answers, variant.num_samples, other.logits),
+    (model.variables, other.variables),
+    tasks,
+  )
 
 
 def report(cells):
@@ -175,26 +215,41 @@ def main():
   for variant in planned:
     attack_flags.check(variant.attack, variant.num_samples)
   records.make_folder(OUT.value)
-  model = (classifiers.load if flags.FLAGS.attack not in ("carlini_wagner", "pgd")
-           else classifiers.load_jax)(common.DATASET.value)
+  model = (
+    classifiers.load
+    if flags.FLAGS.attack not in ("carlini_wagner", "pgd")
+    else classifiers.load_jax
+  )(common.DATASET.value)
   test = common.test_images(model)
   chosen, images = common.correctly_classified(model, test, NUM_IMAGES.value)
-  others = {recipe: classifiers.load_or_train(common.DATASET.value, recipe)
-            for recipe in dict.fromkeys(variant.substitute for variant in planned) if recipe}
+  others = {
+    recipe: classifiers.load_or_train(common.DATASET.value, recipe)
+    for recipe in dict.fromkeys(variant.substitute for variant in planned)
+    if recipe
+  }
   cells = []
   for variant in planned:
     with jax.enable_x64(variant.float64):
-      cells.append(make_cell(model, others.get(variant.substitute), test.labels, chosen,
-                             images, variant))
+      cells.append(
+        make_cell(model, others.get(variant.substitute), test.labels, chosen, images, variant)
+      )
   with jax.enable_x64(planned[0].float64):
     slots = SLOTS_PER_DEVICE.value or runner.choose_slots(planned[0].attack, *cells[0][1:])
-  request = (common.asked(model, {
-      **attack_flags.resolved(), "variance": variances(),
-      "substitutes": {other.name: other.fingerprint for other in others.values()},
-      "slots_per_device": slots,
-      "rows_per_call": classifiers.rows_per_call(model.image_shape)}),
-      common.about(training=model.training,
-                   substitutes=[other.training for other in others.values()]))
+  request = (
+    common.asked(
+      model,
+      {
+        **attack_flags.resolved(),
+        "variance": variances(),
+        "substitutes": {other.name: other.fingerprint for other in others.values()},
+        "slots_per_device": slots,
+        "rows_per_call": classifiers.rows_per_call(model.image_shape),
+      },
+    ),
+    common.about(
+      training=model.training, substitutes=[other.training for other in others.values()]
+    ),
+  )
   if jax.process_index() == 0:
     records.check_manifest(OUT.value, *request)
     common.defended_accuracy(OUT.value, threat_model(model.clean), model, test, variances())
@@ -202,20 +257,30 @@ def main():
   records.check_manifest(OUT.value, *request)
   ledger = records.Ledger(OUT.value, jax.process_index(), jax.process_count())
   done = {records.identity(record) for record in ledger.records}
-  left = [[task for task in cell.tasks if records.identity(task.identity) not in done]
-          for cell in cells]
+  left = [
+    [task for task in cell.tasks if records.identity(task.identity) not in done] for cell in cells
+  ]
   common.wait_for_all("every process knows what is left")
   num_tasks, num_left = (sum(map(len, tasks)) for tasks in ([c.tasks for c in cells], left))
   print(f"{num_tasks} trials, {num_tasks - num_left} of them done before", flush=True)
-  kept = sorted({task.index for task in cells[0].tasks})[:NUM_PICTURES.value]
+  kept = sorted({task.index for task in cells[0].tasks})[: NUM_PICTURES.value]
   for number, (cell, todo) in enumerate(zip(cells, left)):
-    plan = runner.Plan(slots, CHUNK.value, snapshot=str(pathlib.Path(
-        OUT.value, f"snapshot-{jax.process_index()}-{number}.npz")))
+    plan = runner.Plan(
+      slots,
+      CHUNK.value,
+      snapshot=str(pathlib.Path(OUT.value, f"snapshot-{jax.process_index()}-{number}.npz")),
+    )
     with jax.enable_x64(cell.variant.float64):
       for outcome in runner.run(
-          cell.variant.attack, cell.variant.objective, cell.threats, cell.variables, todo,
-          seed=common.SEED.value, max_queries=attack_flags.resolved()["max_queries"],
-          plan=plan):
+        cell.variant.attack,
+        cell.variant.objective,
+        cell.threats,
+        cell.variables,
+        todo,
+        seed=common.SEED.value,
+        max_queries=attack_flags.resolved()["max_queries"],
+        plan=plan,
+      ):
         if outcome.task.index in kept and outcome.task.run == 0:
           common.keep_picture(OUT.value, outcome)
         ledger.append(common.record(outcome))

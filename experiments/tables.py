@@ -42,8 +42,11 @@ def robust(summary: dict, accuracy: float) -> str:
 def varied(found: list[dict]) -> list[str]:
   """Names of what differs between records, beside the variance and the trial itself."""
   names = dict.fromkeys(name for record in found for name in record["setting"])
-  return [name for name in ("num_samples", *names)
-          if len({str(_value(record, name)) for record in found}) > 1]
+  return [
+    name
+    for name in ("num_samples", *names)
+    if len({str(_value(record, name)) for record in found}) > 1
+  ]
 
 
 def _value(record, name):
@@ -66,15 +69,31 @@ def attacks(directory: str) -> str:
   accuracies = records.read_json(directory, "accuracy.json")
   found = records.read(directory)
   names, pgd = varied(found), found[0]["attack"] == "pgd"
-  header = ["attack", "targeted", *names, "variance", "trials", "accuracy", "claimed",
-            "clean success", "defended success", "noise-only error", "mean l2 (max)",
-            "median steps", "median queries"]
+  header = [
+    "attack",
+    "targeted",
+    *names,
+    "variance",
+    "trials",
+    "accuracy",
+    "claimed",
+    "clean success",
+    "defended success",
+    "noise-only error",
+    "mean l2 (max)",
+    "median steps",
+    "median queries",
+  ]
   header += ["accuracy under attack", "zero gradients"] if pgd else []
   header = ["samples" if name == "num_samples" else name for name in header]
   groups: dict[tuple, list[dict]] = {}
   for record in found:  # in the order of the sweep, which is that of the records
-    key = (record["attack"], record["targeted"],
-           *(_value(record, name) for name in names), record["variance"])
+    key = (
+      record["attack"],
+      record["targeted"],
+      *(_value(record, name) for name in names),
+      record["variance"],
+    )
     groups.setdefault(key, []).append(record)
   if not pgd:
     groups = dict(sorted(groups.items()))
@@ -83,11 +102,20 @@ def attacks(directory: str) -> str:
     summary = records.summarise(members)
     known = accuracies[f"{variance:g}"]
     row = [
-        attack, "yes" if targeted else "no", *map(_show, setting), f"{variance:g}",
-        str(summary["num_trials"]), f"{known['accuracy']:.4f}", rate(summary, "claimed"),
-        rate(summary, "clean_success"), rate(summary, "defended_success_rate"),
-        rate(summary, "noise_error_rate"), distance(summary),
-        f"{summary['median_steps']:.0f}", f"{summary['median_queries']:.0f}"]
+      attack,
+      "yes" if targeted else "no",
+      *map(_show, setting),
+      f"{variance:g}",
+      str(summary["num_trials"]),
+      f"{known['accuracy']:.4f}",
+      rate(summary, "claimed"),
+      rate(summary, "clean_success"),
+      rate(summary, "defended_success_rate"),
+      rate(summary, "noise_error_rate"),
+      distance(summary),
+      f"{summary['median_steps']:.0f}",
+      f"{summary['median_queries']:.0f}",
+    ]
     if pgd:
       row += [robust(summary, known["accuracy"]), f"{summary['zero_gradients']:.3f}"]
     rows.append(row)
@@ -104,15 +132,23 @@ def worst_case(members: list[dict]) -> dict:
     image = record["index"], record["run"]
     fallen[image] = max(fallen.get(image, 0.0), record["defended_success_rate"])
   num_fallen = sum(fallen.values())
-  return {"defended_success_rate": num_fallen / len(fallen), "num_images": len(fallen),
-          "defended_success_rate_interval": records.wilson(num_fallen, len(fallen))}
+  return {
+    "defended_success_rate": num_fallen / len(fallen),
+    "num_images": len(fallen),
+    "defended_success_rate_interval": records.wilson(num_fallen, len(fallen)),
+  }
 
 
 def published(found: list[dict], asked: dict, loss: str) -> list[dict]:
   """Records of PGD with that loss as it was asked for: usual steps, starts and precision."""
-  return [r for r in usual(found, asked) if r["setting"]["loss"] == loss
-          and r["num_samples"] == asked["num_samples"][0]
-          and not r["setting"]["substitute"] and r["setting"]["float64"] == asked["float64"]]
+  return [
+    r
+    for r in usual(found, asked)
+    if r["setting"]["loss"] == loss
+    and r["num_samples"] == asked["num_samples"][0]
+    and not r["setting"]["substitute"]
+    and r["setting"]["float64"] == asked["float64"]
+  ]
 
 
 def by_attack(found: list[dict]) -> list[list[dict]]:
@@ -125,8 +161,11 @@ def by_attack(found: list[dict]) -> list[list[dict]]:
 
 def usual(found: list[dict], asked: dict) -> list[dict]:
   """Records of as many steps and starts as were asked for, not of what --diagnose adds."""
-  return [r for r in found if (r["setting"]["steps"], r["setting"]["restarts"])
-          == (asked["max_steps"], asked["restarts"])]
+  return [
+    r
+    for r in found
+    if (r["setting"]["steps"], r["setting"]["restarts"]) == (asked["max_steps"], asked["restarts"])
+  ]
 
 
 def verdict(directory: str) -> str:
@@ -146,10 +185,15 @@ def verdict(directory: str) -> str:
   zero = sum(record["zero_gradients"] for record in first) / len(first)
   masked = alone - equal > _MASKED
   num_usual, num_all = (len(by_attack(group)) for group in (equals, found))
-  return (f"{'Masked' if masked else 'Not masked'}: PGD(Xent) leaves an accuracy of "
-          f"{alone:.3f}, the worst of {num_usual} attacks of as many steps {equal:.3f}, the "
-          f"worst case of all {num_all} {robust(worst, accuracy)} "
-          f"({worst['num_images']} images, 95 %); {zero:.2f} of the steps of PGD(Xent) met "
-          f"a gradient of exactly 0, so that "
-          + (f"{alone - equal:.3f} of the accuracy was hidden, not defended." if masked else
-             f"{alone - equal:.3f} was hidden."))
+  return (
+    f"{'Masked' if masked else 'Not masked'}: PGD(Xent) leaves an accuracy of "
+    f"{alone:.3f}, the worst of {num_usual} attacks of as many steps {equal:.3f}, the "
+    f"worst case of all {num_all} {robust(worst, accuracy)} "
+    f"({worst['num_images']} images, 95 %); {zero:.2f} of the steps of PGD(Xent) met "
+    f"a gradient of exactly 0, so that "
+    + (
+      f"{alone - equal:.3f} of the accuracy was hidden, not defended."
+      if masked
+      else f"{alone - equal:.3f} was hidden."
+    )
+  )

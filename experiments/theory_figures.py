@@ -9,17 +9,18 @@ the loss of noisy training. Needs no classifier. Writes figures and table.md to 
 import pathlib
 
 from absl import flags
+import common
 import jax
 import numpy as np
-
-import common
 import plot_theory
 import theory_curves
+
 from orjax import records
 
 _OUT = flags.DEFINE_string("out", "runs/theory_figures", "Folder for the figures.")
 _NUM_DRAWS = flags.DEFINE_integer(
-    "num_draws", 1_000_000, "Monte-Carlo draws per point.", lower_bound=1000)
+  "num_draws", 1_000_000, "Monte-Carlo draws per point.", lower_bound=1000
+)
 
 
 def main():
@@ -30,12 +31,14 @@ def main():
   curves, table = theory_curves.figure_1b(*draws)
   plot_theory.figure_1b(curves, out / "figure1b.png")
   plot_theory.misclassification(
-      theory_curves.misclassification(*draws), out / "misclassification.png")
+    theory_curves.misclassification(*draws), out / "misclassification.png"
+  )
   plot_theory.slope_errors(theory_curves.slope_errors(*draws), out / "slope_errors.png")
   plot_theory.training_loss(*theory_curves.training_loss(*draws), out / "training_loss.png")
   print(table)
   (out / "table.md").write_text(
-      f"{table}\n\n{_NUM_DRAWS.value} draws a row; 95 % Wilson intervals.\n")
+    f"{table}\n\n{_NUM_DRAWS.value} draws a row; 95 % Wilson intervals.\n"
+  )
   print(f"figures: {out}")
 
 

@@ -18,9 +18,11 @@ def main():
   own_models.refuse()
   recipe = recipes.from_flags()
   saved = classifiers.train(common.DATASET.value, recipe)
-  print(f"{saved.meta['model']}: test accuracy {saved.meta['test_accuracy']:.4f} after "
-        f"{saved.meta['num_steps']} steps, in "
-        f"{classifiers.model_folder(common.DATASET.value, recipe)}")
+  print(
+    f"{saved.meta['model']}: test accuracy {saved.meta['test_accuracy']:.4f} after "
+    f"{saved.meta['num_steps']} steps, in "
+    f"{classifiers.model_folder(common.DATASET.value, recipe)}"
+  )
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ one gradient of the parameters a training image, ten of the image besides in adv
 training, one of the image a PGD step.
 """
 
+from collections.abc import Callable
 import json
 import pathlib
 import tempfile
 import time
-from typing import Callable
 
 import jax
 import jax.numpy as jnp
@@ -41,28 +41,38 @@ def rate(function: Callable, arguments: tuple, num_rows: int, seconds: float) ->
   return count * num_rows / (time.perf_counter() - start)
 
 
-def training_rate(classifier: models.Classifier, adversary, seconds_per_step: float,
-                  seconds: float) -> float:
+def training_rate(
+  classifier: models.Classifier, adversary, seconds_per_step: float, seconds: float
+) -> float:
   """Images per second of `training.fit`, from its own metrics without the first line."""
   rng = np.random.default_rng(0)
   data = datasets.Dataset(
-      rng.integers(0, 256, (10 * _BATCH_SIZE, *classifier.image_shape), np.uint8),
-      rng.integers(0, classifier.num_classes, 10 * _BATCH_SIZE).astype(np.int32))
+    rng.integers(0, 256, (10 * _BATCH_SIZE, *classifier.image_shape), np.uint8),
+    rng.integers(0, classifier.num_classes, 10 * _BATCH_SIZE).astype(np.int32),
+  )
   num_steps = _WINDOW * (2 + int(seconds / seconds_per_step / _WINDOW))
   few = datasets.Dataset(*(x[:_BATCH_SIZE] for x in data))
   with tempfile.TemporaryDirectory() as folder:
     training.fit(
-        trainers.trainer(classifier, trainers.zoo_optimizer(10.0), adversary=adversary),
-        data, seed=0, num_steps=num_steps, batch_size=_BATCH_SIZE, directory=folder,
-        meta={"model": "benchmark"}, test=few, devices=jax.local_devices()[:1],
-        apply=lambda variables, key, x: classifier.apply(variables, x))
+      trainers.trainer(classifier, trainers.zoo_optimizer(10.0), adversary=adversary),
+      data,
+      seed=0,
+      num_steps=num_steps,
+      batch_size=_BATCH_SIZE,
+      directory=folder,
+      meta={"model": "benchmark"},
+      test=few,
+      devices=jax.local_devices()[:1],
+      apply=lambda variables, key, x: classifier.apply(variables, x),
+    )
     lines = pathlib.Path(folder, training.METRICS).read_text().splitlines()
   found = [json.loads(line)["images_per_second"] for line in lines[1:]]
   return len(found) / sum(1 / x for x in found)
 
 
-def measure(classifier: models.Classifier, variables, rounds: int,
-            seconds: float) -> dict[str, list[tuple[float, float]]]:
+def measure(
+  classifier: models.Classifier, variables, rounds: int, seconds: float
+) -> dict[str, list[tuple[float, float]]]:
   """For each of three loops, pairs of (bare, through orjax) images per second, alternating."""
   rng = np.random.default_rng(0)
   images = jnp.asarray(rng.random((_BATCH_SIZE, *classifier.image_shape), np.float32))
@@ -82,21 +92,23 @@ def measure(classifier: models.Classifier, variables, rounds: int,
   found = {"training": [], "training, PGD-10": [], "white-box PGD": []}
   for _ in range(rounds):
     gradient = rate(of_parameters, (params, images), _BATCH_SIZE, seconds)
-    found["training"].append((gradient, training_rate(
-        classifier, None, _BATCH_SIZE / gradient, seconds)))
+    found["training"].append(
+      (gradient, training_rate(classifier, None, _BATCH_SIZE / gradient, seconds))
+    )
     attack = rate(of_batch, (images, params), _BATCH_SIZE, seconds)
     both = 1 / (1 / gradient + _ADVERSARY_STEPS / attack)
-    found["training, PGD-10"].append((both, training_rate(
-        classifier, adversary, _BATCH_SIZE / both, seconds)))
+    found["training, PGD-10"].append(
+      (both, training_rate(classifier, adversary, _BATCH_SIZE / both, seconds))
+    )
     with oracles.full_precision():
       bare = rate(of_images, (images, variables), _BATCH_SIZE, seconds)
-    found["white-box PGD"].append((bare, pgd_rate(
-        classifier, variables, np.asarray(images), int(seconds * bare / _BATCH_SIZE))))
+    found["white-box PGD"].append(
+      (bare, pgd_rate(classifier, variables, np.asarray(images), int(seconds * bare / _BATCH_SIZE)))
+    )
   return found
 
 
-def pgd_rate(classifier: models.Classifier, variables, images: np.ndarray,
-             num_steps: int) -> float:
+def pgd_rate(classifier: models.Classifier, variables, images: np.ndarray, num_steps: int) -> float:
   """PGD steps per second of one device full of trials that never succeed."""
   objective = objectives.logit_cross_entropy()
   never = objective._replace(achieved=lambda row, label: jnp.zeros((), bool))
@@ -106,7 +118,17 @@ def pgd_rate(classifier: models.Classifier, variables, images: np.ndarray,
   tasks = [runner.Task({}, image, 0, 0, i, {}) for i, image in enumerate(images)]
   statistics = runner.Statistics()
   plan = runner.Plan(len(images), chunk=4, devices=tuple(jax.local_devices()[:1]))
-  for _ in runner.run(attack, never, threats, variables, tasks, seed=0, max_queries=10**9,
-                      num_draws=1, plan=plan, statistics=statistics):
+  for _ in runner.run(
+    attack,
+    never,
+    threats,
+    variables,
+    tasks,
+    seed=0,
+    max_queries=10**9,
+    num_draws=1,
+    plan=plan,
+    statistics=statistics,
+  ):
     pass
   return statistics.queries_per_second

@@ -6,14 +6,15 @@ network's own, or a substitute's in a transfer attack.
 
 import itertools
 import math
-from typing import Any, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 from absl import flags
-
 import attack_flags
 import common
 import own_models
 import recipes
+
 from orjax import attacks
 from orjax import objectives
 from orjax.types import Attack
@@ -23,18 +24,29 @@ from orjax.types import Objective
 LOSSES = ("xent", "cw", "cw_unbounded", "dlr", "xent_by_stddev", "xent_by_margin")
 
 LOSS = flags.DEFINE_multi_enum(
-    "loss", ["xent", "cw"], LOSSES, "PGD, on logits: cross-entropy, the margin of C&W "
-    "up to a lead of 50 or without bound, the difference of logits ratio, or cross-entropy of "
-    "logits divided by --stddev or by each image's own margin; repeat the flag for several.")
+  "loss",
+  ["xent", "cw"],
+  LOSSES,
+  "PGD, on logits: cross-entropy, the margin of C&W "
+  "up to a lead of 50 or without bound, the difference of logits ratio, or cross-entropy of "
+  "logits divided by --stddev or by each image's own margin; repeat the flag for several.",
+)
 FLOAT64 = flags.DEFINE_bool("float64", False, "PGD: attack in float64.")
 STOP_AT_SUCCESS = flags.DEFINE_bool(
-    "stop_at_success", True, "PGD: hand in the first success, not the last iterate; never of "
-    "transfers, nor where the network is random.")
+  "stop_at_success",
+  True,
+  "PGD: hand in the first success, not the last iterate; never of "
+  "transfers, nor where the network is random.",
+)
 SUBSTITUTE_STDDEV = flags.DEFINE_multi_float(
-    "substitute_stddev", None, "PGD: transfer attacks, from the same network trained from "
-    "another seed with this noise on its logits (0: undefended); repeat the flag.")
+  "substitute_stddev",
+  None,
+  "PGD: transfer attacks, from the same network trained from "
+  "another seed with this noise on its logits (0: undefended); repeat the flag.",
+)
 DIAGNOSE = flags.DEFINE_bool(
-    "diagnose", False, "PGD: is its cross-entropy masked? Tries all that could tell, and says.")
+  "diagnose", False, "PGD: is its cross-entropy masked? Tries all that could tell, and says."
+)
 
 # Answers that --diagnose averages at every step where the network itself is random.
 _AVERAGED = 20
@@ -74,25 +86,29 @@ def planned() -> list[Variant]:
     if flag.present:
       raise ValueError(f"--{flag.name} is for --attack=pgd: leave it out")
   return [
-      Variant(num_samples, {} if spacing is None else {"spacing": spacing},
-              *attack_flags.build(spacing))
-      for num_samples, spacing in itertools.product(
-          attack_flags.NUM_SAMPLES.value, attack_flags.spacings())]
+    Variant(
+      num_samples, {} if spacing is None else {"spacing": spacing}, *attack_flags.build(spacing)
+    )
+    for num_samples, spacing in itertools.product(
+      attack_flags.NUM_SAMPLES.value, attack_flags.spacings()
+    )
+  ]
 
 
 def objective(loss: str, stddev: float) -> Objective:
   """What PGD minimises."""
   targeted = attack_flags.TARGETED.value
   if loss in ("cw", "cw_unbounded"):
-    return objectives.margin(
-        targeted=targeted, confidence=50.0 if loss == "cw" else math.inf)
+    return objectives.margin(targeted=targeted, confidence=50.0 if loss == "cw" else math.inf)
   if loss == "dlr":
     if targeted:
       raise ValueError("--loss=dlr is untargeted: leave --targeted out")
     return objectives.dlr()
   return objectives.logit_cross_entropy(
-      targeted=targeted, by_margin=loss == "xent_by_margin",
-      divisor=stddev if loss == "xent_by_stddev" else 1.0)
+    targeted=targeted,
+    by_margin=loss == "xent_by_margin",
+    divisor=stddev if loss == "xent_by_stddev" else 1.0,
+  )
 
 
 def _pgd():
@@ -109,16 +125,20 @@ def _pgd():
   random = recipe.inside and recipes.TEST_NOISE.value and not own_models.MODEL.value
   stops = STOP_AT_SUCCESS.value and not random
   if numbers["restarts"] > 1 and not stops:
-    raise ValueError("--restarts need --stop_at_success and a network without noise inside: "
-                     "otherwise only the last start would count")
-  plain = {"steps": numbers["max_steps"], "restarts": numbers["restarts"],
-           "float64": FLOAT64.value}
+    raise ValueError(
+      "--restarts need --stop_at_success and a network without noise inside: "
+      "otherwise only the last start would count"
+    )
+  plain = {"steps": numbers["max_steps"], "restarts": numbers["restarts"], "float64": FLOAT64.value}
   if DIAGNOSE.value:
     wanted = _diagnosis(recipe, plain, random)
   else:
-    wanted = [(num_samples, {"loss": loss, **plain}, substitute)
-              for num_samples, loss, substitute in itertools.product(
-                  attack_flags.NUM_SAMPLES.value, LOSS.value, _substitutes(recipe))]
+    wanted = [
+      (num_samples, {"loss": loss, **plain}, substitute)
+      for num_samples, loss, substitute in itertools.product(
+        attack_flags.NUM_SAMPLES.value, LOSS.value, _substitutes(recipe)
+      )
+    ]
   return [_variant(numbers, recipe, stops, *each) for each in wanted]
 
 
@@ -136,16 +156,29 @@ def _substitutes(recipe):
 
 def _diagnosis(recipe, plain, random):
   """The published attack first, then what would succeed where it is only blinded."""
-  for flag in (LOSS, FLOAT64, attack_flags.RESTARTS, attack_flags.NUM_SAMPLES,
-               SUBSTITUTE_STDDEV, STOP_AT_SUCCESS):
+  for flag in (
+    LOSS,
+    FLOAT64,
+    attack_flags.RESTARTS,
+    attack_flags.NUM_SAMPLES,
+    SUBSTITUTE_STDDEV,
+    STOP_AT_SUCCESS,
+  ):
     if flag.present:
       raise ValueError(f"--diagnose tries every --{flag.name}: leave it out")
   if attack_flags.TARGETED.value:
     raise ValueError("--diagnose is untargeted: leave --targeted out")
   changes = [
-      {}, {"loss": "cw"}, {"loss": "dlr"}, {"loss": "xent_by_margin"}, {"float64": True},
-      {"restarts": 10}, {"steps": 40}, {"steps": 200},
-      {"loss": "xent_by_margin", "steps": 200}]
+    {},
+    {"loss": "cw"},
+    {"loss": "dlr"},
+    {"loss": "xent_by_margin"},
+    {"float64": True},
+    {"restarts": 10},
+    {"steps": 40},
+    {"steps": 200},
+    {"loss": "xent_by_margin", "steps": 200},
+  ]
   ours = not own_models.MODEL.value
   if random:  # noise is drawn in float32, and one answer is no success to stop at
     changes = [change for change in changes if not change.keys() & {"float64", "restarts"}]
@@ -167,14 +200,22 @@ def _diagnosis(recipe, plain, random):
 
 def _variant(numbers, recipe, stops, num_samples, setting, substitute):
   if setting["loss"] == "xent_by_stddev" and (
-      not recipe.stddev or recipe.inside or own_models.MODEL.value):
-    raise ValueError("--loss=xent_by_stddev needs --defense=or and its --stddev, on the logits: "
-                     "pass --loss=xent_by_margin")
+    not recipe.stddev or recipe.inside or own_models.MODEL.value
+  ):
+    raise ValueError(
+      "--loss=xent_by_stddev needs --defense=or and its --stddev, on the logits: "
+      "pass --loss=xent_by_margin"
+    )
   wanted = objective(setting["loss"], recipe.stddev)
   attack = attacks.whitebox_pgd(
-      wanted, radius=numbers["radius"], step_size=numbers["step_size"],
-      num_steps=setting["steps"], num_restarts=setting["restarts"],
-      stop_at_success=stops and substitute is None)
+    wanted,
+    radius=numbers["radius"],
+    step_size=numbers["step_size"],
+    num_steps=setting["steps"],
+    num_restarts=setting["restarts"],
+    stop_at_success=stops and substitute is None,
+  )
   named = substitute and recipes.name(common.DATASET.value, substitute)
-  return Variant(num_samples, {**setting, "substitute": named}, attack, wanted,
-                 setting["float64"], substitute)
+  return Variant(
+    num_samples, {**setting, "substitute": named}, attack, wanted, setting["float64"], substitute
+  )

@@ -14,7 +14,6 @@ import attack_flags
 import common
 import sweep
 
-
 if __name__ == "__main__":
   attack_flags.define_attack("carlini_wagner", "pgd")
   common.run(sweep.main)

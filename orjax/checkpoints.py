@@ -2,7 +2,8 @@
 
 import hashlib
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -18,8 +19,9 @@ class Checkpoint(NamedTuple):
 
 def _manager(directory, **options):
   return ocp.CheckpointManager(
-      pathlib.Path(directory).expanduser().resolve(),
-      options=ocp.CheckpointManagerOptions(enable_async_checkpointing=False, **options))
+    pathlib.Path(directory).expanduser().resolve(),
+    options=ocp.CheckpointManagerOptions(enable_async_checkpointing=False, **options),
+  )
 
 
 def save(directory: str, state: Any, meta: dict) -> None:
@@ -32,8 +34,10 @@ def save(directory: str, state: Any, meta: dict) -> None:
   with _manager(directory, max_to_keep=1, create=True) as manager:
     # A serial number, not the training step: one step may be saved twice, before and
     # after it is found to be the last.
-    manager.save((manager.latest_step() or 0) + 1, args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)))
+    manager.save(
+      (manager.latest_step() or 0) + 1,
+      args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)),
+    )
 
 
 def load(directory: str, target: Any = None, meta: dict | None = None) -> Checkpoint | None:
@@ -56,8 +60,9 @@ def load(directory: str, target: Any = None, meta: dict | None = None) -> Checkp
     step = manager.latest_step()
     if step is None:
       return None
-    found = manager.restore(step, args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore()))
+    found = manager.restore(
+      step, args=ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
+    )
   check_meta(directory, found.meta, meta or {})
   if target is None:
     return Checkpoint(found.state, found.meta)
@@ -77,8 +82,10 @@ def fitted(directory: str, state: Any, target: Any) -> Any:
   for key in sorted(arrays.keys() | wanted.keys()):
     shapes = [tree[key].shape if key in tree else None for tree in (arrays, wanted)]
     if shapes[0] != shapes[1]:
-      raise ValueError(f"the checkpoint in {directory} is of another network: its {key} has "
-                       f"shape {shapes[0]}, not {shapes[1]}; pass another --model_dir")
+      raise ValueError(
+        f"the checkpoint in {directory} is of another network: its {key} has "
+        f"shape {shapes[0]}, not {shapes[1]}; pass another --model_dir"
+      )
   return jax.tree.unflatten(structure, [arrays[key] for key in wanted])
 
 
@@ -87,8 +94,9 @@ def check_meta(directory: str, found: dict, wanted: dict) -> None:
   for name, value in wanted.items():
     if found.get(name) != value:
       raise ValueError(
-          f"the checkpoint in {directory} has {name}={found.get(name)!r}, not {value!r}: "
-          f"pass another --model_dir or the flags it was trained with")
+        f"the checkpoint in {directory} has {name}={found.get(name)!r}, not {value!r}: "
+        f"pass another --model_dir or the flags it was trained with"
+      )
 
 
 def fingerprint(variables: Any) -> str:

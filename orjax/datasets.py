@@ -26,9 +26,14 @@ def to_float(images: np.ndarray) -> np.ndarray:
   return images.astype(np.float32) / np.float32(255)
 
 
-def load(name: str, split: str, data_dir: str | None = None, *,
-         image_shape: tuple[int, int, int] | None = None,
-         num_images: int | None = None) -> Dataset:
+def load(
+  name: str,
+  split: str,
+  data_dir: str | None = None,
+  *,
+  image_shape: tuple[int, int, int] | None = None,
+  num_images: int | None = None,
+) -> Dataset:
   """Loads one split of a data set.
 
   Args:
@@ -52,8 +57,9 @@ def load(name: str, split: str, data_dir: str | None = None, *,
   root = pathlib.Path(data_dir or "~/tensorflow_datasets").expanduser()
   if name == "imagenet2012":
     if image_shape is None or len(image_shape) != 3 or image_shape[2] != 3:
-      raise ValueError(f"ImageNet needs an image_shape of (H, W, 3), not {image_shape}: pass "
-                       f"the model's")
+      raise ValueError(
+        f"ImageNet needs an image_shape of (H, W, 3), not {image_shape}: pass the model's"
+      )
     return _imagenet(split, root, image_shape[:2], num_images)
   if split not in ("train", "test"):
     raise ValueError(f"unknown split {split!r}: choose train or test")
@@ -82,17 +88,20 @@ def _digits(split):
 def _from_tfds(name, split, root):
   source = _source(name, split, root)
   examples = source.__getitems__(list(range(len(source))))
-  return Dataset(np.stack([e["image"] for e in examples]),
-                 np.array([e["label"] for e in examples], np.int32))
+  return Dataset(
+    np.stack([e["image"] for e in examples]), np.array([e["label"] for e in examples], np.int32)
+  )
 
 
 def _source(name, split, root):
   """TFDS's own random access to a prepared split."""
-  how = (f"prepare it once with `python -c \"import tensorflow_datasets as tfds; "
-         f"tfds.builder('{name}', data_dir='{root}', file_format='array_record')"
-         f".download_and_prepare()\"` (that step alone needs TensorFlow"
-         f"{', and the original archives' if name == 'imagenet2012' else ''}) or pass the "
-         f"--data_dir that holds it")
+  how = (
+    f'prepare it once with `python -c "import tensorflow_datasets as tfds; '
+    f"tfds.builder('{name}', data_dir='{root}', file_format='array_record')"
+    f'.download_and_prepare()"` (that step alone needs TensorFlow'
+    f"{', and the original archives' if name == 'imagenet2012' else ''}) or pass the "
+    f"--data_dir that holds it"
+  )
   if not (root / name).is_dir():
     raise FileNotFoundError(f"{name} is not under {root}: {how}")
   import tensorflow_datasets as tfds  # slow import, only needed for the first start
@@ -101,13 +110,15 @@ def _source(name, split, root):
   if not builder.is_prepared():
     raise FileNotFoundError(f"{name} is not under {root}: {how}")
   if split not in builder.info.splits:
-    raise ValueError(f"{name} under {root} has no split {split!r}: choose one of "
-                     f"{', '.join(builder.info.splits)}")
+    raise ValueError(
+      f"{name} under {root} has no split {split!r}: choose one of {', '.join(builder.info.splits)}"
+    )
   try:
     return tfds.data_source(name, split=split, data_dir=str(root), download=False)
   except NotImplementedError as e:
-    raise FileNotFoundError(f"{name} under {root} is stored in a format that only "
-                            f"TensorFlow reads: {how}") from e
+    raise FileNotFoundError(
+      f"{name} under {root} is stored in a format that only TensorFlow reads: {how}"
+    ) from e
 
 
 def _imagenet(split, root, size, num_images):
@@ -129,7 +140,7 @@ def centre_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   scale = min(height / size[0], width / size[1])
   rows, columns = round(size[0] * scale), round(size[1] * scale)
   top, left = (height - rows) // 2, (width - columns) // 2
-  part = image[top:top + rows, left:left + columns]
+  part = image[top : top + rows, left : left + columns]
   if part.shape[:2] == tuple(size):
     return part
   return np.asarray(Image.fromarray(part).resize(size[::-1], Image.Resampling.BILINEAR))
@@ -144,8 +155,9 @@ def _write_cache(path, dataset):
     pass  # a read-only copy: the next start decodes again
 
 
-def correctly_classified(predictions: np.ndarray, labels: np.ndarray, num_images: int,
-                         ) -> np.ndarray:
+def correctly_classified(
+  predictions: np.ndarray, labels: np.ndarray, num_images: int
+) -> np.ndarray:
   """Indices of the first `num_images` images that the noiseless model classifies right.
 
   Args:
@@ -161,13 +173,14 @@ def correctly_classified(predictions: np.ndarray, labels: np.ndarray, num_images
   """
   correct = np.flatnonzero(predictions == labels)
   if num_images > len(correct):
-    raise ValueError(f"num_images={num_images} is more than the {len(correct)} images "
-                     f"that the model classifies correctly: ask for at most that many")
+    raise ValueError(
+      f"num_images={num_images} is more than the {len(correct)} images "
+      f"that the model classifies correctly: ask for at most that many"
+    )
   return correct[:num_images]
 
 
-def targets(seed: int, index: int, label: int, num_classes: int, *, draw: bool,
-            ) -> list[int]:
+def targets(seed: int, index: int, label: int, num_classes: int, *, draw: bool) -> list[int]:
   """Target classes for one image: all other classes, or one drawn from (seed, index)."""
   others = [k for k in range(num_classes) if k != label]
   if not draw:

@@ -5,12 +5,14 @@ the model's variables replicated and no collective anywhere: every device runs i
 loop. Knows no files, no queue and no clock; `runner` has those.
 """
 
+from collections.abc import Callable
 import time
-from typing import Any, Callable, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 import jax
-from jax.sharding import PartitionSpec as P
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
 import numpy as np
 
 from orjax import host
@@ -66,8 +68,15 @@ class Programs(NamedTuple):
   verify: Callable
 
 
-def make(attack: Attack, objective: Objective, threat_model: ThreatModel,
-         num_draws: int, mesh: jax.sharding.Mesh, *, on_host: bool = False) -> Programs:
+def make(
+  attack: Attack,
+  objective: Objective,
+  threat_model: ThreatModel,
+  num_draws: int,
+  mesh: jax.sharding.Mesh,
+  *,
+  on_host: bool = False,
+) -> Programs:
   """Makes the programs of a run over slots sharded along the one axis of `mesh`.
 
   With `on_host` the threat model asks models outside JAX; then `mesh` has one device, and
@@ -83,14 +92,15 @@ def make(attack: Attack, objective: Objective, threat_model: ThreatModel,
   def start(seed, inputs):
     def one(inputs):
       key = trials_lib.trial_key(jax.random.key(seed), inputs.run, inputs.index)
-      return trials_lib.start(attack, key, Example(inputs.image, inputs.label),
-                              inputs.run, inputs.index, inputs.setting)
+      return trials_lib.start(
+        attack, key, Example(inputs.image, inputs.label), inputs.run, inputs.index, inputs.setting
+      )
+
     return jax.vmap(one)(inputs)
 
   def refill(seed, trials, inputs, fresh):
     started = start(seed, inputs)
-    keep = lambda old, new: jnp.where(
-        fresh.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+    keep = lambda old, new: jnp.where(fresh.reshape(-1, *[1] * (new.ndim - 1)), new, old)
     return jax.tree.map(keep, trials, started)
 
   def step(seed, variables, max_queries, trial):
@@ -118,15 +128,22 @@ def make(attack: Attack, objective: Objective, threat_model: ThreatModel,
     def one(trial):
       key = trials_lib.trial_key(jax.random.key(seed), trial.run, trial.index)
       return verification.verify(
-          trials_lib.verification_key(key), threat_model.clean(variables),
-          threat_model.defended(variables, trial.setting), objective, trial.example,
-          trial.state.adversarial, num_draws)
+        trials_lib.verification_key(key),
+        threat_model.clean(variables),
+        threat_model.defended(variables, trial.setting),
+        objective,
+        trial.example,
+        trial.state.adversarial,
+        num_draws,
+      )
+
     return jax.vmap(one)(trials)
 
   def sharded(function, *in_specs):
     # No collective anywhere: each device runs its own loop over its own slots.
-    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs,
-                                 out_specs=P("slots"), check_vma=False))
+    return jax.jit(
+      jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=P("slots"), check_vma=False)
+    )
 
   if on_host:
     staged_step, staged_judge = host.staged(step_all), host.staged(judge)
@@ -135,8 +152,9 @@ def make(attack: Attack, objective: Objective, threat_model: ThreatModel,
       deadline = time.monotonic() + _SECONDS_ON_HOST
       for num_done in range(chunk):
         finished = np.asarray(trials.finished)
-        if (finished.all() or finished.sum() > max_idle
-            or (num_done and time.monotonic() > deadline)):
+        if (
+          finished.all() or finished.sum() > max_idle or (num_done and time.monotonic() > deadline)
+        ):
           return trials, np.array([num_done])
         try:
           trials = staged_step(seed, variables, max_queries, trials, wanted=~finished)
@@ -145,17 +163,20 @@ def make(attack: Attack, objective: Objective, threat_model: ThreatModel,
       return trials, np.array([chunk])
 
     return Programs(
-        start, jax.jit(refill), advance_on_host,
-        lambda seed, variables, trials, wanted: staged_judge(
-            seed, variables, trials, wanted=wanted))
+      start,
+      jax.jit(refill),
+      advance_on_host,
+      lambda seed, variables, trials, wanted: staged_judge(seed, variables, trials, wanted=wanted),
+    )
 
   slots, everywhere = P("slots"), P()
   compiled_judge = sharded(judge, everywhere, everywhere, slots)
   return Programs(
-      start,
-      sharded(refill, everywhere, slots, slots, slots),
-      sharded(advance, everywhere, everywhere, slots, everywhere, everywhere, everywhere),
-      lambda seed, variables, trials, wanted: compiled_judge(seed, variables, trials))
+    start,
+    sharded(refill, everywhere, slots, slots, slots),
+    sharded(advance, everywhere, everywhere, slots, everywhere, everywhere, everywhere),
+    lambda seed, variables, trials, wanted: compiled_judge(seed, variables, trials),
+  )
 
 
 def idle_trials(programs: Programs, seed: np.uint32, inputs: Inputs) -> trials_lib.Trial:

@@ -29,8 +29,9 @@ def central_points(x: jax.Array, coordinates: jax.Array, spacing: float) -> jax.
   return points.reshape(-1, *x.shape)
 
 
-def central_differences(losses: jax.Array, spacing: float,
-                        ) -> tuple[jax.Array, jax.Array, jax.Array]:
+def central_differences(
+  losses: jax.Array, spacing: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Value [], slopes [B] and curvatures [B] from the losses [2B + 1] at `central_points`.
 
   (L+ - L-) / 2h and (L+ - 2 L + L-) / h^2. With h = 1e-4 the curvature in float32 is
@@ -64,8 +65,7 @@ def finite_difference(*, num_coordinates: int, spacing: float = 1e-4) -> Estimat
     losses, answers = loss_fn(loss_key, central_points(image, coordinates, spacing))
     value, slopes, _ = central_differences(losses, spacing)
     gradient = jnp.zeros(image.size, image.dtype).at[coordinates].set(slopes)
-    return GradientEstimate(value, gradient.reshape(image.shape), answers[0],
-                            losses[1:].mean())
+    return GradientEstimate(value, gradient.reshape(image.shape), answers[0], losses[1:].mean())
 
   return Estimator(estimate, 2 * num_coordinates + 1)
 
@@ -100,8 +100,7 @@ def nes(*, num_pairs: int = 25, smoothing: float = 1e-3) -> Estimator:
     # A pair with a loss that is no number says nothing; the others still do.
     slopes = jnp.where(jnp.isfinite(slopes), slopes, 0)
     known = jnp.isfinite(losses[1:])
-    mean = jnp.where(known, losses[1:], 0).sum() / jnp.maximum(known.sum(), 1).astype(
-        losses.dtype)
+    mean = jnp.where(known, losses[1:], 0).sum() / jnp.maximum(known.sum(), 1).astype(losses.dtype)
     # Written as a sum, not a dot: its order does not depend on what else is in a batch.
     weighted = slopes.reshape(-1, *[1] * image.ndim) * directions
     return GradientEstimate(value, weighted.mean(0), answers[0], mean)
@@ -127,8 +126,9 @@ def autodiff() -> Estimator:
   return Estimator(estimate, 1)
 
 
-def draw_coordinates(key: jax.Array, size: int, num_coordinates: int,
-                     log_weights: jax.Array | None = None) -> jax.Array:
+def draw_coordinates(
+  key: jax.Array, size: int, num_coordinates: int, log_weights: jax.Array | None = None
+) -> jax.Array:
   """Distinct flat indices int32 [num_coordinates] out of 0..size - 1.
 
   Uniform, or, with `log_weights` [size], drawn one after the other without replacement
@@ -138,8 +138,10 @@ def draw_coordinates(key: jax.Array, size: int, num_coordinates: int,
     ValueError: there are fewer than `num_coordinates` entries.
   """
   if num_coordinates > size:
-    raise ValueError(f"num_coordinates={num_coordinates} is more than the {size} entries "
-                     f"of the image: ask for at most that many")
+    raise ValueError(
+      f"num_coordinates={num_coordinates} is more than the {size} entries "
+      f"of the image: ask for at most that many"
+    )
   if log_weights is None:
     scores = jax.random.uniform(key, (size,))
   else:

@@ -65,8 +65,9 @@ def steepest(gradient: jax.Array, norm: str) -> jax.Array:
 
 def enlarge(tiles: jax.Array, height: int, width: int) -> jax.Array:
   """Nearest-neighbour enlargement of [h, w, C] to [height, width, C]."""
-  rows, columns = (jnp.arange(size) * few // size
-                   for size, few in zip((height, width), tiles.shape[:2]))
+  rows, columns = (
+    jnp.arange(size) * few // size for size, few in zip((height, width), tiles.shape[:2])
+  )
   return tiles[rows[:, None], columns[None, :]]
 
 

@@ -5,10 +5,11 @@ must be asked once for each row. So a query is a primitive that no compiler know
 cuts a function at its queries, compiles the pieces and asks in between.
 """
 
+from collections.abc import Callable
 import http.client
 import logging
 import time
-from typing import Any, Callable
+from typing import Any
 import urllib.error
 
 import jax
@@ -36,8 +37,16 @@ class Endpoint:
     num_rows: rows sent so far, those of failed calls included.
   """
 
-  def __init__(self, fn: Callable, num_classes: int, *, rows_per_call: int | None,
-               max_rows: int | None, attempts: int, first_wait: float):
+  def __init__(
+    self,
+    fn: Callable,
+    num_classes: int,
+    *,
+    rows_per_call: int | None,
+    max_rows: int | None,
+    attempts: int,
+    first_wait: float,
+  ):
     self.fn, self.num_classes = fn, num_classes
     self.rows_per_call, self.max_rows = rows_per_call, max_rows
     self.attempts, self.first_wait = attempts, first_wait
@@ -47,13 +56,15 @@ class Endpoint:
     """Answers float32 [B, K] to images [B, H, W, C], in as few calls as allowed."""
     self._check_limit(len(images))
     size = self.rows_per_call or len(images)
-    parts = [self._ask(images[i:i + size]) for i in range(0, len(images), size or 1)]
+    parts = [self._ask(images[i : i + size]) for i in range(0, len(images), size or 1)]
     return np.concatenate([np.zeros((0, self.num_classes), np.float32), *parts])
 
   def _check_limit(self, num_rows):
     if self.max_rows is not None and self.num_rows + num_rows > self.max_rows:
-      raise ValueError(f"the limit of max_rows={self.max_rows} does not allow {num_rows} more "
-                       f"rows after {self.num_rows}: raise it, or ask for less")
+      raise ValueError(
+        f"the limit of max_rows={self.max_rows} does not allow {num_rows} more "
+        f"rows after {self.num_rows}: raise it, or ask for less"
+      )
 
   def _ask(self, images):
     for attempt in range(1, self.attempts + 1):
@@ -67,14 +78,17 @@ class Endpoint:
           raise
         if attempt == self.attempts:
           raise ConnectionError(
-              f"the model did not answer {len(images)} rows in {attempt} attempts ({e}): run "
-              f"again when it does, and an interrupted run goes on") from e
-        wait = self.first_wait * 2**(attempt - 1)
+            f"the model did not answer {len(images)} rows in {attempt} attempts ({e}): run "
+            f"again when it does, and an interrupted run goes on"
+          ) from e
+        wait = self.first_wait * 2 ** (attempt - 1)
         _LOG.warning("the model did not answer (%s): asking again in %g s", e, wait)
         time.sleep(wait)
     if answers.shape != (len(images), self.num_classes):
-      raise ValueError(f"the model must answer {len(images)} rows with an array of shape "
-                       f"({len(images)}, {self.num_classes}), not {answers.shape}")
+      raise ValueError(
+        f"the model must answer {len(images)} rows with an array of shape "
+        f"({len(images)}, {self.num_classes}), not {answers.shape}"
+      )
     return answers.astype(np.float32)
 
 
@@ -100,7 +114,8 @@ def _impl(tag, images, *, endpoint, num_repeats):
 def _abstract(tag, images, *, endpoint, num_repeats):
   del tag
   return jax.core.ShapedArray(
-      (num_repeats, images.shape[0], endpoint.num_classes), np.dtype("float32"))
+    (num_repeats, images.shape[0], endpoint.num_classes), np.dtype("float32")
+  )
 
 
 def _batch(arguments, axes, *, endpoint, num_repeats):
@@ -115,8 +130,9 @@ def _batch(arguments, axes, *, endpoint, num_repeats):
     return answers.reshape(size, num_repeats, *answers.shape[1:]), 0
   images = jnp.moveaxis(images, axis, 0)
   size = len(images)
-  answers = _ask_p.bind(tag, images.reshape(-1, *images.shape[2:]), endpoint=endpoint,
-                        num_repeats=num_repeats)
+  answers = _ask_p.bind(
+    tag, images.reshape(-1, *images.shape[2:]), endpoint=endpoint, num_repeats=num_repeats
+  )
   return answers.reshape(num_repeats, size, -1, endpoint.num_classes), 1
 
 
@@ -125,9 +141,11 @@ batching.primitive_batchers[_ask_p] = _batch
 
 def _lowering(*unused, **unused_too):
   del unused, unused_too
-  raise ValueError("a model outside JAX cannot be asked from inside a compiled function or a "
-                   "loop of JAX's: ask it outside of jit, and bound its calls with "
-                   "from_host(rows_per_call=), not in_chunks")
+  raise ValueError(
+    "a model outside JAX cannot be asked from inside a compiled function or a "
+    "loop of JAX's: ask it outside of jit, and bound its calls with "
+    "from_host(rows_per_call=), not in_chunks"
+  )
 
 
 mlir.register_lowering(_ask_p, _lowering)
@@ -175,7 +193,7 @@ def _cut(function, arguments):
   needed = set(variables(jaxpr.outvars))
   pieces: list[Any] = []
   for begin, end in reversed(list(zip([-1, *cuts], [*cuts, len(jaxpr.eqns)]))):
-    eqns = jaxpr.eqns[begin + 1:end]
+    eqns = jaxpr.eqns[begin + 1 : end]
     if end < len(jaxpr.eqns):
       question = jaxpr.eqns[end]
       needed -= set(question.outvars)
@@ -185,8 +203,12 @@ def _cut(function, arguments):
     used = {v for eqn in eqns for v in variables(eqn.invars)} - made
     inputs, outputs = list(used), list(needed & made)
     piece = jaxpr.replace(
-        constvars=[], invars=inputs, outvars=outputs, eqns=eqns,
-        debug_info=jaxpr.debug_info.with_unknown_names())
+      constvars=[],
+      invars=inputs,
+      outvars=outputs,
+      eqns=eqns,
+      debug_info=jaxpr.debug_info.with_unknown_names(),
+    )
     pieces.insert(0, (inputs, outputs, jax.jit(core.jaxpr_as_fun(core.ClosedJaxpr(piece, [])))))
     needed = (needed - made) | used
 
@@ -208,13 +230,14 @@ def _cut(function, arguments):
 def _ask_wanted(endpoint, images, num_repeats, wanted):
   """Answers [num_repeats, N, K], 0 where not wanted; bounded copies of the images."""
   images = np.asarray(images)
-  rows = np.ones(len(images), bool) if wanted is None else np.repeat(
-      wanted, len(images) // len(wanted))
+  rows = (
+    np.ones(len(images), bool) if wanted is None else np.repeat(wanted, len(images) // len(wanted))
+  )
   asked = images[rows]
   answers = np.zeros((num_repeats, len(images), endpoint.num_classes), np.float32)
   at_once = max(1, _BYTES_PER_CALL // max(asked.nbytes, 1))
   for start in range(0, num_repeats, at_once):
     count = min(at_once, num_repeats - start)
     found = endpoint.ask(np.tile(asked, (count, *[1] * (images.ndim - 1))))
-    answers[start:start + count, rows] = found.reshape(count, len(asked), -1)
+    answers[start : start + count, rows] = found.reshape(count, len(asked), -1)
   return answers

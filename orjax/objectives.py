@@ -69,13 +69,13 @@ def log_margin(*, targeted: bool = False, non_positive: str = "clamp") -> Object
     ValueError: the rule is unknown.
   """
   if non_positive not in NON_POSITIVE:
-    raise ValueError(f"non_positive must be one of {', '.join(NON_POSITIVE)}, not "
-                     f"{non_positive!r}")
+    raise ValueError(f"non_positive must be one of {', '.join(NON_POSITIVE)}, not {non_positive!r}")
 
   def loss(row, label):
     leader, follower = _lead(row, label, targeted)
-    log_ratio = (jnp.log(jnp.maximum(leader, 0) + LOG_FLOOR)
-                 - jnp.log(jnp.maximum(follower, 0) + LOG_FLOOR))
+    log_ratio = jnp.log(jnp.maximum(leader, 0) + LOG_FLOOR) - jnp.log(
+      jnp.maximum(follower, 0) + LOG_FLOOR
+    )
     hinge = jnp.maximum(log_ratio, 0)
     if non_positive == "clamp":
       return hinge
@@ -109,14 +109,16 @@ def cross_entropy(*, targeted: bool = False) -> Objective:
     proper = jnp.abs(row[label] + others - 1) < _SUM_TOLERANCE
     near_one = proper & (row[label] > 0.5)
     log_probability = jnp.where(
-        near_one, -jnp.log1p(jnp.where(near_one, others, 0) / own), jnp.log(own))
+      near_one, -jnp.log1p(jnp.where(near_one, others, 0) / own), jnp.log(own)
+    )
     return -log_probability if targeted else log_probability
 
   return Objective(loss, achieved(targeted))
 
 
-def logit_cross_entropy(*, targeted: bool = False, divisor: float = 1.0,
-                        by_margin: bool = False) -> Objective:
+def logit_cross_entropy(
+  *, targeted: bool = False, divisor: float = 1.0, by_margin: bool = False
+) -> Objective:
   """The cross-entropy of PGD, on logits; exact at any size of theirs.
 
   Where one logit leads by more than about 103, the softmax of float32 is exactly 0 and 1

@@ -5,8 +5,9 @@ Read from the inside out, a composition is the threat model:
     averaged(with_output_noise(from_predict(predict), stddev), num_samples)
 """
 
+from collections.abc import Callable
 import math
-from typing import Any, Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,9 @@ from orjax.types import Oracle
 _DRAW_MULTIPLE = 128
 
 
-def from_predict(predict: Callable, variables: Any = None, *,
-                 rows_per_call: int | None = None) -> Oracle:
+def from_predict(
+  predict: Callable, variables: Any = None, *, rows_per_call: int | None = None
+) -> Oracle:
   """Asks a classifier, in full float32.
 
   Whatever vmaps stand around a query, the network runs on one flat batch axis: a plain
@@ -41,6 +43,7 @@ def from_predict(predict: Callable, variables: Any = None, *,
   Raises:
     ValueError: `rows_per_call` is below 1.
   """
+
   def answer(variables, images):
     return predict(images) if variables is None else predict(variables, images)
 
@@ -48,8 +51,9 @@ def from_predict(predict: Callable, variables: Any = None, *,
   return Oracle(lambda key, images: ask(variables, images))
 
 
-def from_random_predict(predict: Callable, variables: Any, *,
-                        rows_per_call: int | None = None) -> Oracle:
+def from_random_predict(
+  predict: Callable, variables: Any, *, rows_per_call: int | None = None
+) -> Oracle:
   """Asks a classifier that is random itself, such as one with noise inside the network.
 
   Args:
@@ -65,6 +69,7 @@ def from_random_predict(predict: Callable, variables: Any, *,
   Raises:
     ValueError: `rows_per_call` is below 1.
   """
+
   def answer(variables, key_data, images):
     return predict(variables, jax.random.wrap_key_data(key_data), images)
 
@@ -76,9 +81,15 @@ def from_random_predict(predict: Callable, variables: Any, *,
   return Oracle(query)
 
 
-def from_host(fn: Callable, num_classes: int, *, rows_per_call: int | None = None,
-              max_rows: int | None = None, attempts: int = 5,
-              first_wait: float = 1.0) -> Oracle:
+def from_host(
+  fn: Callable,
+  num_classes: int,
+  *,
+  rows_per_call: int | None = None,
+  max_rows: int | None = None,
+  attempts: int = 5,
+  first_wait: float = 1.0,
+) -> Oracle:
   """Asks any Python callable: a model of another framework, a remote endpoint.
 
   Works in `orjax.attack_batch` and the runner, with every attack that takes no gradient.
@@ -105,13 +116,23 @@ def from_host(fn: Callable, num_classes: int, *, rows_per_call: int | None = Non
   Raises:
     ValueError: a number below 1 (`max_rows`, `first_wait`: below 0).
   """
-  for name, value, least in (("num_classes", num_classes, 2), ("attempts", attempts, 1),
-                             ("rows_per_call", rows_per_call, 1), ("max_rows", max_rows, 0),
-                             ("first_wait", first_wait, 0)):
+  for name, value, least in (
+    ("num_classes", num_classes, 2),
+    ("attempts", attempts, 1),
+    ("rows_per_call", rows_per_call, 1),
+    ("max_rows", max_rows, 0),
+    ("first_wait", first_wait, 0),
+  ):
     if value is not None and value < least:
       raise ValueError(f"{name} must be at least {least}, not {value}")
-  endpoint = host.Endpoint(fn, num_classes, rows_per_call=rows_per_call, max_rows=max_rows,
-                           attempts=attempts, first_wait=first_wait)
+  endpoint = host.Endpoint(
+    fn,
+    num_classes,
+    rows_per_call=rows_per_call,
+    max_rows=max_rows,
+    attempts=attempts,
+    first_wait=first_wait,
+  )
   return Oracle(lambda key, images: host.ask(endpoint, key, images))
 
 
@@ -144,11 +165,12 @@ def with_output_noise(oracle: Oracle, stddev: jax.Array, *, mean: jax.Array = 0.
     # Drawn flat, which is several times faster under vmap, and padded: an odd size may
     # round its last entries differently.
     size = answers.size + -answers.size % _DRAW_MULTIPLE
-    noise = jax.random.normal(noise_key, (size,), jnp.float32)[:answers.size]
+    noise = jax.random.normal(noise_key, (size,), jnp.float32)[: answers.size]
     noise = noise.reshape(answers.shape)
     with full_precision():
-      noise = (noise @ stddev.T if stddev.ndim == 2
-               else noise * jnp.broadcast_to(stddev, noise.shape))
+      noise = (
+        noise @ stddev.T if stddev.ndim == 2 else noise * jnp.broadcast_to(stddev, noise.shape)
+      )
     shift = jnp.broadcast_to(jnp.asarray(mean, jnp.float32), noise.shape)
     return answers + (noise + shift).astype(answers.dtype)
 

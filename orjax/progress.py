@@ -13,8 +13,15 @@ class Progress:
 
   def __init__(self, total: int, *, initial: int = 0, unit: str = "it", label: str = ""):
     self._terminal = sys.stderr.isatty()
-    self._bar = tqdm.tqdm(total=total, initial=initial, unit=unit, desc=label,
-                          disable=not self._terminal, leave=False, dynamic_ncols=True)
+    self._bar = tqdm.tqdm(
+      total=total,
+      initial=initial,
+      unit=unit,
+      desc=label,
+      disable=not self._terminal,
+      leave=False,
+      dynamic_ncols=True,
+    )
     self._label, self._unit = label, unit
     self._initial, self._done, self._total = initial, initial, total
     self._start = self._last_line = time.monotonic()
@@ -38,8 +45,11 @@ class Progress:
       return
     self._last_line = now
     finished = self._done - self._initial
-    eta = ((now - self._start) / finished * (self._total - self._done)
-           if finished else None)
-    print(f"{self._label}: {self._done}/{self._total} {self._unit}, {text}, "
-          f"{now - self._start:.0f} s gone, ETA "
-          f"{'-' if eta is None else f'{eta:.0f} s'}", file=sys.stderr, flush=True)
+    eta = (now - self._start) / finished * (self._total - self._done) if finished else None
+    print(
+      f"{self._label}: {self._done}/{self._total} {self._unit}, {text}, "
+      f"{now - self._start:.0f} s gone, ETA "
+      f"{'-' if eta is None else f'{eta:.0f} s'}",
+      file=sys.stderr,
+      flush=True,
+    )

@@ -5,21 +5,41 @@ multi-host run writes `records-<process>.jsonl`), `manifest.json` (what was aske
 and by what), `accuracy.json` and `pictures.npz` (a few images, for people).
 """
 
+from collections.abc import Iterable
 import json
 import os
 import pathlib
+from typing import Any
 import zipfile
-from typing import Any, Iterable
 
 import numpy as np
 
 FIELDS = (
-    "dataset", "model", "defense", "variance", "attack", "targeted", "num_samples", "seed",
-    "run", "index", "label", "target", "claimed", "clean_success",
-    "defended_success_rate", "noise_error_rate", "num_steps", "num_queries", "l2", "linf",
-    "zero_gradients", "setting")
+  "dataset",
+  "model",
+  "defense",
+  "variance",
+  "attack",
+  "targeted",
+  "num_samples",
+  "seed",
+  "run",
+  "index",
+  "label",
+  "target",
+  "claimed",
+  "clean_success",
+  "defended_success_rate",
+  "noise_error_rate",
+  "num_steps",
+  "num_queries",
+  "l2",
+  "linf",
+  "zero_gradients",
+  "setting",
+)
 # What says which trial a record is of.
-_IDENTITY = FIELDS[:FIELDS.index("claimed")] + ("setting",)
+_IDENTITY = FIELDS[: FIELDS.index("claimed")] + ("setting",)
 
 
 def identity(record: dict) -> tuple:
@@ -71,8 +91,9 @@ def read(directory: str) -> list[dict]:
         record = json.loads(line)
         identity(record)
       except (ValueError, KeyError, TypeError) as e:
-        raise ValueError(f"line {number} of {path} is not a record: remove the line, its "
-                         f"trial will be run again") from e
+        raise ValueError(
+          f"line {number} of {path} is not a record: remove the line, its trial will be run again"
+        ) from e
       records.append(record)
   # A trial may stand in the ledgers of two processes if their number changed.
   return list({identity(record): record for record in records}.values())
@@ -121,8 +142,9 @@ def check_manifest(directory: str, asked: dict, about: dict) -> None:
   for name in sorted(found.keys() | asked.keys()):
     if found.get(name) != asked.get(name):
       raise ValueError(
-          f"{directory} holds records for {name}={found.get(name)!r}, not "
-          f"{asked.get(name)!r}: pass another --out or the flags in its manifest.json")
+        f"{directory} holds records for {name}={found.get(name)!r}, not "
+        f"{asked.get(name)!r}: pass another --out or the flags in its manifest.json"
+      )
 
 
 def read_json(directory: str, name: str) -> dict:
@@ -133,8 +155,9 @@ def read_json(directory: str, name: str) -> dict:
   """
   path = pathlib.Path(directory) / name
   if not path.exists():
-    raise FileNotFoundError(f"{directory} has no {name}: pass the --out of a main that "
-                            f"wrote records")
+    raise FileNotFoundError(
+      f"{directory} has no {name}: pass the --out of a main that wrote records"
+    )
   return json.loads(path.read_text())
 
 
@@ -152,8 +175,7 @@ def read_pictures(directory: str) -> dict[str, np.ndarray]:
 
 def add_pictures(directory: str, process: int, pictures: dict[str, np.ndarray]) -> None:
   """Adds named arrays to the folder's pictures, in a file of this process."""
-  path = pathlib.Path(directory) / (
-      f"pictures-{process}.npz" if process else "pictures.npz")
+  path = pathlib.Path(directory) / (f"pictures-{process}.npz" if process else "pictures.npz")
   known = read_pictures(directory)
   temporary = path.with_name(f".pictures.{os.getpid()}.npz")
   np.savez_compressed(temporary, **{**known, **pictures})

@@ -50,20 +50,20 @@ def on_rows(predict, rows_per_call):
     # The forward pass in here is the one of the answers again: XLA merges the two.
     *rows, images, cotangents = rows_and_cotangents
     with full_precision():
-      return jax.vjp(lambda images: call(variables, *rows, images),
-                     images)[1](cotangents)[0]
+      return jax.vjp(lambda images: call(variables, *rows, images), images)[1](cotangents)[0]
 
   flat_call, flat_pull_back = (
-      _on_one_axis(_a_few_at_a_time(function, rows_per_call)) for function in (call, pull_back))
+    _on_one_axis(_a_few_at_a_time(function, rows_per_call)) for function in (call, pull_back)
+  )
 
   @jax.custom_vjp
   def ask(variables, *rows):
     return flat_call(variables, *rows)
 
   ask.defvjp(
-      lambda variables, *rows: (flat_call(variables, *rows), (variables, *rows)),
-      lambda asked, cotangents: (
-          *(None for _ in asked[:-1]), flat_pull_back(*asked, cotangents)))
+    lambda variables, *rows: (flat_call(variables, *rows), (variables, *rows)),
+    lambda asked, cotangents: (*(None for _ in asked[:-1]), flat_pull_back(*asked, cotangents)),
+  )
   return ask
 
 
@@ -101,8 +101,10 @@ def _on_one_axis(function):
       raise NotImplementedError("vmap over model variables: query the models in turn")
     if not any(rows_batched):
       return flat(variables, *rows), False
-    rows = [x if batched else jnp.broadcast_to(x[None], (axis_size, *x.shape))
-            for x, batched in zip(rows, rows_batched)]
+    rows = [
+      x if batched else jnp.broadcast_to(x[None], (axis_size, *x.shape))
+      for x, batched in zip(rows, rows_batched)
+    ]
     answers = flat(variables, *(x.reshape(-1, *x.shape[2:]) for x in rows))
     return answers.reshape(axis_size, -1, *answers.shape[1:]), True
 

@@ -7,13 +7,14 @@ a `Plan` changes a record.
 """
 
 import collections
+from collections.abc import Iterator
 import dataclasses
 import time
-from typing import Any, Iterator, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 import jax
 from jax.sharding import PartitionSpec as P
-import jax.numpy as jnp
 import numpy as np
 
 from orjax import engine
@@ -22,15 +23,14 @@ from orjax import progress
 from orjax import snapshots
 from orjax import tasks as tasks_lib
 from orjax import trials as trials_lib
-from orjax.tasks import Outcome
-from orjax.tasks import Task
 from orjax.tasks import choose_slots
 from orjax.tasks import inputs
+from orjax.tasks import Outcome
+from orjax.tasks import Task
 from orjax.types import Attack
 from orjax.types import Objective
 
-__all__ = [
-    "Outcome", "Plan", "Statistics", "Task", "choose_slots", "inputs", "run"]
+__all__ = ["Outcome", "Plan", "Statistics", "Task", "choose_slots", "inputs", "run"]
 
 
 class Plan(NamedTuple):
@@ -79,28 +79,43 @@ class Statistics:
 def _asks_host(threat_model, variables, task):
   """Whether anything is asked outside JAX."""
   first = inputs(task)
-  answered = (threat_model.clean(variables), threat_model.defended(variables, first.setting),
-              threat_model.asked(variables, first.setting))
-  return any(host.asks(oracle.query, jax.random.key(0), first.image[None])
-             for oracle in answered)
+  answered = (
+    threat_model.clean(variables),
+    threat_model.defended(variables, first.setting),
+    threat_model.asked(variables, first.setting),
+  )
+  return any(host.asks(oracle.query, jax.random.key(0), first.image[None]) for oracle in answered)
 
 
 def _check(tasks, attack, threat_model, variables, max_queries):
   shape = tasks[0].image.shape
   for task in tasks:
-    wanted = np.float64 if jax.config.jax_enable_x64 and (
-        tasks[0].image.dtype == np.float64) else np.float32
+    wanted = (
+      np.float64
+      if jax.config.jax_enable_x64 and (tasks[0].image.dtype == np.float64)
+      else np.float32
+    )
     if task.image.dtype != wanted or task.image.shape != shape:
-      raise ValueError(f"images must be {wanted.__name__} {shape}, not {task.image.dtype} "
-                       f"{task.image.shape}")
+      raise ValueError(
+        f"images must be {wanted.__name__} {shape}, not {task.image.dtype} {task.image.shape}"
+      )
   _, queries = tasks_lib.rows_and_queries(attack, threat_model, variables, tasks[0])
   trials_lib.check_budget(queries, max_queries)
 
 
-def run(attack: Attack, objective: Objective, threat_model: engine.ThreatModel, variables: Any,
-        tasks: list[Task], *, seed: int, max_queries: int, num_draws: int = 100,
-        plan: Plan = Plan(), statistics: Statistics | None = None,
-        ) -> Iterator[Outcome]:
+def run(
+  attack: Attack,
+  objective: Objective,
+  threat_model: engine.ThreatModel,
+  variables: Any,
+  tasks: list[Task],
+  *,
+  seed: int,
+  max_queries: int,
+  num_draws: int = 100,
+  plan: Plan = Plan(),
+  statistics: Statistics | None = None,
+) -> Iterator[Outcome]:
   """Does all tasks and yields their outcomes as they finish.
 
   The device goes on while the caller handles an outcome. In a multi-process run every
@@ -126,26 +141,36 @@ def run(attack: Attack, objective: Objective, threat_model: engine.ThreatModel, 
     FloatingPointError: the model answered NaN or infinity.
   """
   share = sorted(tasks, key=lambda task: -task.expected_steps)
-  share = share[jax.process_index()::jax.process_count()]
+  share = share[jax.process_index() :: jax.process_count()]
   if not share:
     return
   _check(share, attack, threat_model, variables, max_queries)
   devices = plan.devices or tuple(jax.local_devices())
   on_host = _asks_host(threat_model, variables, share[0])
   devices = devices[:1] if on_host else devices
-  mesh = jax.make_mesh((len(devices),), ("slots",), devices=devices,
-                       axis_types=(jax.sharding.AxisType.Auto,))
+  mesh = jax.make_mesh(
+    (len(devices),), ("slots",), devices=devices, axis_types=(jax.sharding.AxisType.Auto,)
+  )
   programs = engine.make(attack, objective, threat_model, num_draws, mesh, on_host=on_host)
   variables = jax.device_put(variables, jax.NamedSharding(mesh, P()))
   statistics = Statistics() if statistics is None else statistics
   label = f"attacking on {len(devices)} x {plan.slots_per_device} slots"
   with progress.Progress(len(share), unit="trials", label=label) as bar:
-    yield from _loop(programs, on_host, variables, share, np.uint32(seed), np.int32(max_queries),
-                     plan, len(devices) * plan.slots_per_device, statistics, bar)
+    yield from _loop(
+      programs,
+      on_host,
+      variables,
+      share,
+      np.uint32(seed),
+      np.int32(max_queries),
+      plan,
+      len(devices) * plan.slots_per_device,
+      statistics,
+      bar,
+    )
 
 
-def _loop(programs, on_host, variables, share, seed, max_queries, plan, num_slots,
-          statistics, bar):
+def _loop(programs, on_host, variables, share, seed, max_queries, plan, num_slots, statistics, bar):
   """Fill, advance, hand out, until nothing is left."""
   slots = [inputs(share[0])] * num_slots
   stacked = jax.tree.map(lambda *x: np.stack(x), *slots)
@@ -184,7 +209,8 @@ def _loop(programs, on_host, variables, share, seed, max_queries, plan, num_slot
       max_idle = plan.slots_per_device // 20 if pending else plan.slots_per_device
       try:
         trials, num_done = programs.advance(
-            seed, variables, trials, max_queries, np.int32(plan.chunk), np.int32(max_idle))
+          seed, variables, trials, max_queries, np.int32(plan.chunk), np.int32(max_idle)
+        )
       except engine.Halted as halted:
         trials, failure = halted.trials, halted.__cause__
     if delivery:
@@ -243,12 +269,18 @@ def _outcomes(done, trials, verdicts):
   for slot, task in done:
     if trials.broken[slot] or not verdicts.finite[slot]:
       raise FloatingPointError(
-          f"the model answered NaN or infinity for image {task.index} (after "
-          f"{trials.num_steps[slot]} steps): its robustness cannot be measured; check its "
-          f"weights")
+        f"the model answered NaN or infinity for image {task.index} (after "
+        f"{trials.num_steps[slot]} steps): its robustness cannot be measured; check its "
+        f"weights"
+      )
     yield Outcome(
-        task, trials.state.adversarial[slot], bool(trials.claimed[slot]),
-        int(trials.num_steps[slot]), int(trials.num_queries[slot]),
-        int(trials.num_zero_gradients[slot]) / int(trials.num_steps[slot]),
-        bool(verdicts.clean_success[slot]), float(verdicts.defended_success_rate[slot]),
-        float(verdicts.noise_error_rate[slot]))
+      task,
+      trials.state.adversarial[slot],
+      bool(trials.claimed[slot]),
+      int(trials.num_steps[slot]),
+      int(trials.num_queries[slot]),
+      int(trials.num_zero_gradients[slot]) / int(trials.num_steps[slot]),
+      bool(verdicts.clean_success[slot]),
+      float(verdicts.defended_success_rate[slot]),
+      float(verdicts.noise_error_rate[slot]),
+    )

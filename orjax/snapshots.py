@@ -7,8 +7,8 @@ again ends in the same record.
 import json
 import os
 import pathlib
-import zipfile
 from typing import Any
+import zipfile
 
 import jax
 import numpy as np

@@ -1,6 +1,7 @@
 """What there is to do, on the host: trials to run, what came of them, how many at a time."""
 
-from typing import Any, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,9 +62,13 @@ class Outcome(NamedTuple):
 
 def inputs(task: Task) -> engine.Inputs:
   """What starts a task's trial."""
-  return engine.Inputs(task.image, np.int32(task.label), np.int32(task.run),
-                       np.int32(task.index),
-                       {k: np.asarray(v, np.float32) for k, v in task.setting.items()})
+  return engine.Inputs(
+    task.image,
+    np.int32(task.label),
+    np.int32(task.run),
+    np.int32(task.index),
+    {k: np.asarray(v, np.float32) for k, v in task.setting.items()},
+  )
 
 
 def rows_and_queries(attack, threat_model, variables, task):
@@ -75,8 +80,9 @@ def rows_and_queries(attack, threat_model, variables, task):
   return queries // oracle.queries_per_row, queries
 
 
-def choose_slots(attack: Attack, threat_model: engine.ThreatModel, variables: Any,
-                 tasks: list[Task]) -> int:
+def choose_slots(
+  attack: Attack, threat_model: engine.ThreatModel, variables: Any, tasks: list[Task]
+) -> int:
   """Slots per device that fill a device, with work for eight rounds on one device.
 
   Fewer rounds if the calls would otherwise be small.
@@ -85,8 +91,11 @@ def choose_slots(attack: Attack, threat_model: engine.ThreatModel, variables: An
   experiment: pass all its tasks, not what a resumed run has left.
   """
   rows, _ = rows_and_queries(attack, threat_model, variables, tasks[0])
-  few, enough = ((_FEW_ROWS_ON_CPU, _ROWS_ON_CPU) if jax.default_backend() == "cpu"
-                 else (_FEW_ROWS_ELSEWHERE, _ROWS_ELSEWHERE))
+  few, enough = (
+    (_FEW_ROWS_ON_CPU, _ROWS_ON_CPU)
+    if jax.default_backend() == "cpu"
+    else (_FEW_ROWS_ELSEWHERE, _ROWS_ELSEWHERE)
+  )
   enough = min(enough, _BYTES_OF_IMAGES // tasks[0].image.nbytes)
   wanted = max(len(tasks) // 8, min(few // rows, len(tasks)))
   return max(1, min(enough // rows, wanted))

@@ -1,6 +1,8 @@
 """What one training step does: noise on the logits, adversarial examples, augmentation."""
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,8 +48,7 @@ def zoo_optimizer(max_gradient_norm: float | None = None) -> optax.GradientTrans
       stddev 100 on the logits otherwise kills the ReLUs of these networks, which have no
       normalisation, within a few hundred steps.
   """
-  sgd = optax.sgd(lambda step: 0.01 / (1 + 1e-6 * jnp.float32(step)), momentum=0.9,
-                  nesterov=True)
+  sgd = optax.sgd(lambda step: 0.01 / (1 + 1e-6 * jnp.float32(step)), momentum=0.9, nesterov=True)
   if max_gradient_norm is None:
     return sgd
   return optax.chain(optax.clip_by_global_norm(max_gradient_norm), sgd)
@@ -65,11 +66,14 @@ def madry_optimizer(num_steps: int = 80_000) -> optax.GradientTransformation:
   if num_steps < 1:
     raise ValueError(f"num_steps must be at least 1, not {num_steps}")
   schedule = lambda step: jnp.where(
-      step < num_steps // 2, 0.1, jnp.where(step < num_steps * 3 // 4, 0.01, 0.001))
+    step < num_steps // 2, 0.1, jnp.where(step < num_steps * 3 // 4, 0.01, 0.001)
+  )
   are_kernels = lambda params: jax.tree_util.tree_map_with_path(
-      lambda path, _: path[-1].key == "kernel", params)
-  return optax.chain(optax.add_decayed_weights(2e-4, are_kernels),
-                     optax.sgd(schedule, momentum=0.9))
+    lambda path, _: path[-1].key == "kernel", params
+  )
+  return optax.chain(
+    optax.add_decayed_weights(2e-4, are_kernels), optax.sgd(schedule, momentum=0.9)
+  )
 
 
 def crop_and_flip(key: jax.Array, images: jax.Array, padding: int = 2) -> jax.Array:
@@ -85,7 +89,8 @@ def crop_and_flip(key: jax.Array, images: jax.Array, padding: int = 2) -> jax.Ar
   padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
   corners = jax.random.randint(corner_key, (num_rows, 2), 0, 2 * padding + 1)
   crop = lambda image, corner: jax.lax.dynamic_slice(
-      image, (corner[0], corner[1], 0), (height, width, channels))
+    image, (corner[0], corner[1], 0), (height, width, channels)
+  )
   cropped = jax.vmap(crop)(padded, corners)
   flip = jax.random.bernoulli(flip_key, shape=(num_rows, 1, 1, 1))
   return jnp.where(flip, cropped[:, :, ::-1], cropped)
@@ -95,8 +100,14 @@ def _cross_entropy(logits, labels):
   return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
-def pgd_adversary(*, radius: float = 8 / 255, step_size: float = 2 / 255, num_steps: int = 10,
-                  statistics: str = "batch", stddev: float = 0.0) -> Adversary:
+def pgd_adversary(
+  *,
+  radius: float = 8 / 255,
+  step_size: float = 2 / 255,
+  num_steps: int = 10,
+  statistics: str = "batch",
+  stddev: float = 0.0,
+) -> Adversary:
   """Replaces a batch by the PGD attack on it, as in adversarial training.
 
   A random start in the l_inf ball, then steps of the sign of the gradient of the summed
@@ -133,16 +144,18 @@ def pgd_adversary(*, radius: float = 8 / 255, step_size: float = 2 / 255, num_st
 
     def loss(x, key):
       train_key, noise_key = jax.random.split(key)
-      logits = (classifier.apply(variables, x) if statistics == "running"
-                else classifier.apply_train(variables, train_key, x)[0])
+      logits = (
+        classifier.apply(variables, x)
+        if statistics == "running"
+        else classifier.apply_train(variables, train_key, x)[0]
+      )
       return _cross_entropy(_noisy(noise_key, logits, stddev), labels).sum()
 
     def ascend(number, x):
       slope = jax.grad(loss)(x, jax.random.fold_in(step_key, number))
       return project(x + step_size * jnp.sign(slope), images)
 
-    start = images + jax.random.uniform(
-        start_key, images.shape, images.dtype, -radius, radius)
+    start = images + jax.random.uniform(start_key, images.shape, images.dtype, -radius, radius)
     return jax.lax.fori_loop(0, num_steps, ascend, jnp.clip(start, 0, 1))
 
   return adversary
@@ -154,9 +167,14 @@ def _noisy(key, logits, stddev):
   return logits + stddev * jax.random.normal(key, logits.shape, logits.dtype)
 
 
-def trainer(classifier: Classifier, optimizer: optax.GradientTransformation, *,
-            logit_stddev: float = 0.0, adversary: Adversary | None = None,
-            augment: Callable | None = None) -> Trainer:
+def trainer(
+  classifier: Classifier,
+  optimizer: optax.GradientTransformation,
+  *,
+  logit_stddev: float = 0.0,
+  adversary: Adversary | None = None,
+  augment: Callable | None = None,
+) -> Trainer:
   """Makes the training step for mean softmax cross-entropy.
 
   Training with output randomization (the paper's section 6) is Gaussian noise on the logits
@@ -181,31 +199,35 @@ def trainer(classifier: Classifier, optimizer: optax.GradientTransformation, *,
 
   def init(key):
     variables = classifier.init(key)
-    return TrainState(jnp.zeros((), jnp.int32), variables,
-                      optimizer.init(variables["params"]))
+    return TrainState(jnp.zeros((), jnp.int32), variables, optimizer.init(variables["params"]))
 
   def step(key, state, images, labels):
     augment_key, adversary_key, train_key, noise_key = jax.random.split(
-        jax.random.fold_in(key, state.step), 4)
+      jax.random.fold_in(key, state.step), 4
+    )
     images = images.astype(jnp.float32) / 255
     if augment is not None:
       images = augment(augment_key, images)
     if adversary is not None:
       images = jax.lax.stop_gradient(
-          adversary(adversary_key, classifier, state.variables, images, labels))
+        adversary(adversary_key, classifier, state.variables, images, labels)
+      )
 
     def loss_fn(params):
       logits, variables = classifier.apply_train(
-          {**state.variables, "params": params}, train_key, images)
+        {**state.variables, "params": params}, train_key, images
+      )
       losses = _cross_entropy(_noisy(noise_key, logits, logit_stddev), labels)
       return losses.mean(), (variables, (logits.argmax(-1) == labels).mean())
 
     (loss, (variables, accuracy)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-        state.variables["params"])
-    updates, opt_state = optimizer.update(
-        grads, state.opt_state, state.variables["params"])
+      state.variables["params"]
+    )
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.variables["params"])
     params = optax.apply_updates(state.variables["params"], updates)
-    return (TrainState(state.step + 1, {**variables, "params": params}, opt_state),
-            {"loss": loss, "accuracy": accuracy})
+    return (
+      TrainState(state.step + 1, {**variables, "params": params}, opt_state),
+      {"loss": loss, "accuracy": accuracy},
+    )
 
   return Trainer(init, step)

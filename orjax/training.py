@@ -4,11 +4,14 @@ A host loop around one jitted step, not `lax.scan`: XLA's CPU backend runs convo
 gradients inside lax loops many times slower than the same step called from Python.
 """
 
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
 import json
 import os
 import pathlib
 import time
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
@@ -37,7 +40,7 @@ def batches(seed: int, num_examples: int, batch_size: int, start: int) -> Iterat
     order = np.random.default_rng([seed, epoch]).permutation(num_examples)
     first = start - epoch * per_epoch if epoch == start // per_epoch else 0
     for i in range(first, per_epoch):
-      yield order[i * batch_size:(i + 1) * batch_size]
+      yield order[i * batch_size : (i + 1) * batch_size]
 
 
 def accuracy(apply: Callable, variables: Any, dataset: datasets.Dataset) -> float:
@@ -45,27 +48,39 @@ def accuracy(apply: Callable, variables: Any, dataset: datasets.Dataset) -> floa
 
   `apply(variables, key, images) -> logits`; the key drives whatever is random at test time.
   """
-  classes = verification.predict_classes(
-      apply, variables, jax.random.key(0), dataset.images)
+  classes = verification.predict_classes(apply, variables, jax.random.key(0), dataset.images)
   return float(np.mean(classes == dataset.labels))
 
 
 def check(num_examples: int, batch_size: int, num_steps: int, num_devices: int) -> None:
   """Raises ValueError for a training that cannot be run on so many devices."""
   if not 1 <= batch_size <= num_examples:
-    raise ValueError(f"batch_size={batch_size} must be between 1 and the {num_examples} "
-                     f"training images")
+    raise ValueError(
+      f"batch_size={batch_size} must be between 1 and the {num_examples} training images"
+    )
   if num_steps < 1:
     raise ValueError(f"num_steps must be at least 1, not {num_steps}")
   if batch_size % num_devices:
-    raise ValueError(f"a batch of {batch_size} images does not divide over {num_devices} "
-                     f"devices: pass a multiple of {num_devices}")
+    raise ValueError(
+      f"a batch of {batch_size} images does not divide over {num_devices} "
+      f"devices: pass a multiple of {num_devices}"
+    )
 
 
-def fit(trainer: Trainer, train: datasets.Dataset, *, seed: int, num_steps: int,
-        batch_size: int, directory: str, meta: dict, test: datasets.Dataset,
-        apply: Callable, seconds_between_saves: float = 60.0,
-        devices: Sequence[jax.Device] | None = None) -> checkpoints.Checkpoint:
+def fit(
+  trainer: Trainer,
+  train: datasets.Dataset,
+  *,
+  seed: int,
+  num_steps: int,
+  batch_size: int,
+  directory: str,
+  meta: dict,
+  test: datasets.Dataset,
+  apply: Callable,
+  seconds_between_saves: float = 60.0,
+  devices: Sequence[jax.Device] | None = None,
+) -> checkpoints.Checkpoint:
   """Trains to `num_steps`, saving on the way; resumes where it was killed.
 
   Every step works on the whole batch, sharded over all devices of all processes, with the
@@ -100,16 +115,20 @@ def fit(trainer: Trainer, train: datasets.Dataset, *, seed: int, num_steps: int,
   shapes = jax.eval_shape(trainer.init, init_key)
   saved = checkpoints.load(directory, shapes, meta)
   if saved is not None and saved.meta["num_steps"] > num_steps:
-    raise ValueError(f"{directory} was trained for {saved.meta['num_steps']} steps already, "
-                     f"not {num_steps}: ask for as many, or pass another folder")
+    raise ValueError(
+      f"{directory} was trained for {saved.meta['num_steps']} steps already, "
+      f"not {num_steps}: ask for as many, or pass another folder"
+    )
   if saved is not None and saved.meta["finished"] and saved.meta["num_steps"] == num_steps:
     return saved
-  mesh = jax.make_mesh((len(devices),), ("batch",), devices=devices,
-                       axis_types=(jax.sharding.AxisType.Auto,))
+  mesh = jax.make_mesh(
+    (len(devices),), ("batch",), devices=devices, axis_types=(jax.sharding.AxisType.Auto,)
+  )
   everywhere, rows = (jax.NamedSharding(mesh, spec) for spec in (P(), P("batch")))
   # Every process has all the data and hands its devices their part.
   place = lambda x, sharding: jax.make_array_from_callback(
-      x.shape, sharding, lambda index: x[index])
+    x.shape, sharding, lambda index: x[index]
+  )
   state = trainer.init(init_key) if saved is None else saved.state
   state = jax.tree.map(lambda x: place(np.asarray(x), everywhere), state)
   step_fn = jax.jit(trainer.step, donate_argnums=1, out_shardings=everywhere)
@@ -120,22 +139,25 @@ def fit(trainer: Trainer, train: datasets.Dataset, *, seed: int, num_steps: int,
   with progress.Progress(num_steps, initial=start, unit="step", label=label) as bar:
     order = batches(seed, len(train.labels), batch_size, start)
     for step, index in zip(range(start + 1, num_steps + 1), order):
-      state, metrics = step_fn(step_key, state, place(train.images[index], rows),
-                               place(train.labels[index], rows))
+      state, metrics = step_fn(
+        step_key, state, place(train.images[index], rows), place(train.labels[index], rows)
+      )
       window.append(metrics)
       if step % _STEPS_PER_LINE and step < num_steps:
         continue
       bar.update(len(window), log.write(step, jax.device_get(window), batch_size))
       window = []
-      if step < num_steps and _agreed(
-          time.monotonic() - last_save > seconds_between_saves):
-        checkpoints.save(directory, _whole(state), {
-            **meta, "num_steps": step, "finished": False})
+      if step < num_steps and _agreed(time.monotonic() - last_save > seconds_between_saves):
+        checkpoints.save(directory, _whole(state), {**meta, "num_steps": step, "finished": False})
         last_save = time.monotonic()
   state = _whole(state)
-  meta = {**meta, "num_steps": int(state.step), "finished": True,
-          "device": f"{len(devices)} x {devices[0].device_kind}",
-          "test_accuracy": accuracy(apply, state.variables, test)}
+  meta = {
+    **meta,
+    "num_steps": int(state.step),
+    "finished": True,
+    "device": f"{len(devices)} x {devices[0].device_kind}",
+    "test_accuracy": accuracy(apply, state.variables, test),
+  }
   checkpoints.save(directory, state, meta)
   return checkpoints.Checkpoint(state, meta)
 
@@ -177,13 +199,12 @@ class _Log:
     """Appends the means over the last steps; returns them in words."""
     now = time.monotonic()
     rate, self._since = len(window) * batch_size / (now - self._since), now
-    means = {name: float(np.mean([metrics[name] for metrics in window]))
-             for name in window[0]}
+    means = {name: float(np.mean([metrics[name] for metrics in window])) for name in window[0]}
     if not np.isfinite(means["loss"]):
-      raise FloatingPointError(f"the loss is {means['loss']} at step {step}: lower the "
-                               f"learning rate or check the data")
+      raise FloatingPointError(
+        f"the loss is {means['loss']} at step {step}: lower the learning rate or check the data"
+      )
     if jax.process_index() == 0:
       with open(self._path, "a") as file:
         file.write(json.dumps({"step": step, **means, "images_per_second": rate}) + "\n")
-    return (f"loss {means['loss']:.4f}, accuracy {means['accuracy']:.3f}, "
-            f"{rate:.0f} images/s")
+    return f"loss {means['loss']:.4f}, accuracy {means['accuracy']:.3f}, {rate:.0f} images/s"

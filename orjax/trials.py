@@ -5,7 +5,8 @@ the engine in `runner`, and `attack_one` and `attack_batch` here, put vmaps and 
 around it. It knows no attack and no defense by name.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -78,17 +79,29 @@ def verification_key(key: Key) -> Key:
   return jax.random.fold_in(key, _VERIFICATION)
 
 
-def start(attack: Attack, key: Key, example: Example, run: jax.Array, index: jax.Array,
-          setting: Any) -> Trial:
+def start(
+  attack: Attack, key: Key, example: Example, run: jax.Array, index: jax.Array, setting: Any
+) -> Trial:
   """A trial that has taken no step; `key` is the trial's own."""
   state = attack.init(jax.random.fold_in(key, 0), example)
   zero, false = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
-  return Trial(example, run, index, setting, state, jnp.zeros((), jnp.float32), zero, zero,
-               zero, false, false, false)
+  return Trial(
+    example,
+    run,
+    index,
+    setting,
+    state,
+    jnp.zeros((), jnp.float32),
+    zero,
+    zero,
+    zero,
+    false,
+    false,
+    false,
+  )
 
 
-def step(attack: Attack, oracle: Oracle, key: Key, trial: Trial,
-         max_queries: jax.Array) -> Trial:
+def step(attack: Attack, oracle: Oracle, key: Key, trial: Trial, max_queries: jax.Array) -> Trial:
   """Moves a trial by one step of its attack; a finished one stays as it is.
 
   It is finished when the attack is, when one more step would exceed `max_queries`, or
@@ -100,17 +113,28 @@ def step(attack: Attack, oracle: Oracle, key: Key, trial: Trial,
   num_queries = trial.num_queries + info.num_queries
   broken = jnp.isnan(info.loss)
   moved = trial._replace(
-      state=state, loss=info.loss.astype(jnp.float32), num_steps=trial.num_steps + 1,
-      num_queries=num_queries,
-      num_zero_gradients=trial.num_zero_gradients + info.zero_gradient.astype(jnp.int32),
-      claimed=trial.claimed | info.success, broken=broken,
-      # Every step of an attack asks the same number of rows: shapes are static.
-      finished=info.finished | broken | (num_queries + info.num_queries > max_queries))
+    state=state,
+    loss=info.loss.astype(jnp.float32),
+    num_steps=trial.num_steps + 1,
+    num_queries=num_queries,
+    num_zero_gradients=trial.num_zero_gradients + info.zero_gradient.astype(jnp.int32),
+    claimed=trial.claimed | info.success,
+    broken=broken,
+    # Every step of an attack asks the same number of rows: shapes are static.
+    finished=info.finished | broken | (num_queries + info.num_queries > max_queries),
+  )
   return jax.tree.map(lambda old, new: jnp.where(trial.finished, old, new), trial, moved)
 
 
-def trace(attack: Attack, asked: Oracle, clean: Oracle, key: Key, trial: Trial,
-          num_steps: int, max_queries: jax.Array) -> tuple[jax.Array, jax.Array]:
+def trace(
+  attack: Attack,
+  asked: Oracle,
+  clean: Oracle,
+  key: Key,
+  trial: Trial,
+  num_steps: int,
+  max_queries: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
   """Replays a trial from its start.
 
   Args:
@@ -150,8 +174,9 @@ def queries_per_step(attack: Attack, oracle: Oracle, example: Example) -> int:
   return sum(charged)
 
 
-def attack_one(key: Key, attack: Attack, oracle: Oracle, image: jax.Array,
-               label: jax.Array, *, max_queries: int) -> Result:
+def attack_one(
+  key: Key, attack: Attack, oracle: Oracle, image: jax.Array, label: jax.Array, *, max_queries: int
+) -> Result:
   """Attacks one image: `attack_batch` with one image, keyed by `key` itself.
 
   Args:
@@ -165,13 +190,26 @@ def attack_one(key: Key, attack: Attack, oracle: Oracle, image: jax.Array,
   Returns:
     A `Result`. Works under `jax.jit` and `jax.vmap`.
   """
-  results = _attack(jax.tree.map(lambda k: k[None], key), attack, oracle, image[None],
-                    jnp.asarray(label)[None], max_queries)
+  results = _attack(
+    jax.tree.map(lambda k: k[None], key),
+    attack,
+    oracle,
+    image[None],
+    jnp.asarray(label)[None],
+    max_queries,
+  )
   return jax.tree.map(lambda x: x[0], results)
 
 
-def attack_batch(key: Key, attack: Attack, oracle: Oracle, images: jax.Array,
-                 labels: jax.Array, *, max_queries: int) -> Result:
+def attack_batch(
+  key: Key,
+  attack: Attack,
+  oracle: Oracle,
+  images: jax.Array,
+  labels: jax.Array,
+  *,
+  max_queries: int,
+) -> Result:
   """Attacks a batch of images in one call.
 
   Args:
@@ -197,8 +235,9 @@ def attack_batch(key: Key, attack: Attack, oracle: Oracle, images: jax.Array,
   """
   images, labels = jnp.asarray(images), jnp.asarray(labels)
   if images.ndim != 4 or labels.shape != images.shape[:1]:
-    raise ValueError(f"images must be [N, H, W, C] with labels [N], not {images.shape} "
-                     f"with {labels.shape}")
+    raise ValueError(
+      f"images must be [N, H, W, C] with labels [N], not {images.shape} with {labels.shape}"
+    )
   keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(len(images)))
   return _attack(keys, attack, oracle, images, labels, max_queries)
 
@@ -206,36 +245,40 @@ def attack_batch(key: Key, attack: Attack, oracle: Oracle, images: jax.Array,
 def check_budget(cost: int, max_queries: int) -> None:
   """Raises ValueError if not even one step is affordable."""
   if cost > max_queries:
-    raise ValueError(f"max_queries={max_queries} does not pay for one step of the attack, "
-                     f"which asks {cost} queries: allow at least that many")
+    raise ValueError(
+      f"max_queries={max_queries} does not pay for one step of the attack, "
+      f"which asks {cost} queries: allow at least that many"
+    )
   if max_queries + cost >= 2**31:
-    raise ValueError(f"max_queries={max_queries} does not fit the 32-bit counter: stay "
-                     f"below {2**31 - cost}")
+    raise ValueError(
+      f"max_queries={max_queries} does not fit the 32-bit counter: stay below {2**31 - cost}"
+    )
 
 
 def _attack(keys, attack, oracle, images, labels, max_queries):
   if images.dtype != jnp.float32:
-    raise ValueError(f"images must be float32 in [0, 1], not {images.dtype}: divide bytes "
-                     f"by 255")
+    raise ValueError(f"images must be float32 in [0, 1], not {images.dtype}: divide bytes by 255")
   examples = Example(images, labels.astype(jnp.int32))
   first = jax.tree.map(lambda x: x[0], examples)
   check_budget(queries_per_step(attack, oracle, first), max_queries)
   zero = jnp.zeros((), jnp.int32)
   batch = jax.vmap(lambda key, example: start(attack, key, example, zero, zero, None))(
-      keys, examples)
+    keys, examples
+  )
 
   def body(batch):
-    return jax.vmap(lambda key, trial: step(attack, oracle, key, trial, max_queries))(
-        keys, batch)
+    return jax.vmap(lambda key, trial: step(attack, oracle, key, trial, max_queries))(keys, batch)
 
   if host.asks(oracle.query, jax.random.key(0), images[:1]):
     if isinstance(images, jax.core.Tracer):
-      raise ValueError("a model outside JAX cannot be asked inside jit or vmap: call the "
-                       "attack outside")
+      raise ValueError(
+        "a model outside JAX cannot be asked inside jit or vmap: call the attack outside"
+      )
     asked_body = host.staged(body)
     while not (finished := np.asarray(batch.finished)).all():
       batch = asked_body(batch, wanted=~finished)
   else:
     batch = jax.lax.while_loop(lambda batch: ~batch.finished.all(), body, batch)
-  return Result(batch.state.adversarial, batch.claimed, batch.loss, batch.num_steps,
-                batch.num_queries)
+  return Result(
+    batch.state.adversarial, batch.claimed, batch.loss, batch.num_steps, batch.num_queries
+  )

@@ -5,7 +5,9 @@ are float32 in [0, 1]. Everything is written for one image; batching is `jax.vma
 done outside. A `key` argument is consumed.
 """
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
 
 import jax
 

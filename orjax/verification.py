@@ -1,6 +1,8 @@
 """The verdict on what an attack handed in; all that asks the clean model about it."""
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +33,15 @@ class Verdict(NamedTuple):
   finite: jax.Array
 
 
-def verify(key: Key, clean: Oracle, defended: Oracle, objective: Objective,
-           example: Example, adversarial: jax.Array, num_draws: int) -> Verdict:
+def verify(
+  key: Key,
+  clean: Oracle,
+  defended: Oracle,
+  objective: Objective,
+  example: Example,
+  adversarial: jax.Array,
+  num_draws: int,
+) -> Verdict:
   """Judges one adversarial image.
 
   Args:
@@ -51,16 +60,15 @@ def verify(key: Key, clean: Oracle, defended: Oracle, objective: Objective,
     images = jnp.stack([adversarial, example.image])
     # The undefended model may be random, too: noise inside it.
     rows = clean.query(jax.random.fold_in(key, num_draws), images)
-    draws = jax.vmap(defended.query, in_axes=(0, None))(
-        jax.random.split(key, num_draws), images)
+    draws = jax.vmap(defended.query, in_axes=(0, None))(jax.random.split(key, num_draws), images)
   achieved = jax.vmap(objective.achieved, in_axes=(0, None))
   rates = jax.vmap(achieved, in_axes=(0, None))(draws, example.label).mean(0)
-  return Verdict(achieved(rows, example.label)[0], rates[0], rates[1],
-                 jnp.isfinite(rows).all())
+  return Verdict(achieved(rows, example.label)[0], rates[0], rates[1], jnp.isfinite(rows).all())
 
 
-def predict_classes(query: Callable, variables: Any, key: Key, images: np.ndarray,
-                    batch_size: int = 512) -> np.ndarray:
+def predict_classes(
+  query: Callable, variables: Any, key: Key, images: np.ndarray, batch_size: int = 512
+) -> np.ndarray:
   """Predicted classes int [N], one answer per image.
 
   Args:
@@ -76,6 +84,7 @@ def predict_classes(query: Callable, variables: Any, key: Key, images: np.ndarra
   Raises:
     FloatingPointError: an answer is not finite.
   """
+
   @host.staged
   def classes(variables, key, images):
     with oracles.full_precision():
@@ -85,14 +94,20 @@ def predict_classes(query: Callable, variables: Any, key: Key, images: np.ndarra
   batch_size = min(batch_size, len(images))
   predictions = []
   for number, start in enumerate(range(0, len(images), batch_size)):
-    batch = datasets.to_float(images[start:start + batch_size])
+    batch = datasets.to_float(images[start : start + batch_size])
     padding = np.zeros((batch_size - len(batch), *batch.shape[1:]), batch.dtype)
-    found, finite = jax.device_get(classes(
-        variables, jax.random.fold_in(key, number), np.concatenate([batch, padding]),
-        wanted=np.arange(batch_size) < len(batch)))
-    if not finite[:len(batch)].all():
+    found, finite = jax.device_get(
+      classes(
+        variables,
+        jax.random.fold_in(key, number),
+        np.concatenate([batch, padding]),
+        wanted=np.arange(batch_size) < len(batch),
+      )
+    )
+    if not finite[: len(batch)].all():
       raise FloatingPointError(
-          "the model answers NaN or infinity on clean images: its robustness cannot be "
-          "measured; retrain it or check its weights")
-    predictions.append(found[:len(batch)])
+        "the model answers NaN or infinity on clean images: its robustness cannot be "
+        "measured; retrain it or check its weights"
+      )
+    predictions.append(found[: len(batch)])
   return np.concatenate(predictions)

@@ -6,8 +6,9 @@ import pathlib
 import sys
 import tempfile
 
-os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "")
-                           + " --xla_force_host_platform_device_count=8")
+os.environ["XLA_FLAGS"] = (
+  os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
 
 import jax
 import jax.numpy as jnp
@@ -68,8 +69,11 @@ def closest_distance(image, label):
   variables = linear_variables()
   logits = np.asarray(linear_logits(variables, image[None])[0], np.float64)
   weights = np.asarray(variables["weights"], np.float64)
-  return min((logits[label] - logits[k]) / np.linalg.norm(weights[:, label] - weights[:, k])
-             for k in range(3) if k != label)
+  return min(
+    (logits[label] - logits[k]) / np.linalg.norm(weights[:, label] - weights[:, k])
+    for k in range(3)
+    if k != label
+  )
 
 
 @pytest.fixture(scope="session")
@@ -88,11 +92,17 @@ def digits_model(tmp_path_factory):
   train = datasets.load("digits", "train")
   folder = tmp_path_factory.mktemp("models") / "convnet_digits"
   saved = training.fit(
-      trainers.trainer(classifier, trainers.zoo_optimizer()), train, seed=0, num_steps=330,
-      batch_size=128, directory=str(folder), devices=jax.devices()[:1],
-      apply=lambda variables, key, images: classifier.apply(variables, images),
-      meta={"model": "convnet_digits", "dataset": "digits", "batch_size": 128, "seed": 0},
-      test=datasets.load("digits", "test"))
+    trainers.trainer(classifier, trainers.zoo_optimizer()),
+    train,
+    seed=0,
+    num_steps=330,
+    batch_size=128,
+    directory=str(folder),
+    devices=jax.devices()[:1],
+    apply=lambda variables, key, images: classifier.apply(variables, images),
+    meta={"model": "convnet_digits", "dataset": "digits", "batch_size": 128, "seed": 0},
+    test=datasets.load("digits", "test"),
+  )
   assert saved.meta["test_accuracy"] > 0.9
   assert checkpoints.load(str(folder)) is not None
   return classifier, jax.tree.map(jnp.asarray, saved.state.variables), folder

@@ -32,16 +32,22 @@ def _judge(result, images, labels):
   return classes != labels, distances
 
 
-@pytest.mark.parametrize("estimator, atol", [
-    (None, 0.03), (estimators.nes(num_pairs=16, smoothing=0.01), 0.06),
-    (estimators.finite_difference(num_coordinates=16, spacing=1e-3), 0.03)])
+@pytest.mark.parametrize(
+  "estimator, atol",
+  [
+    (None, 0.03),
+    (estimators.nes(num_pairs=16, smoothing=0.01), 0.06),
+    (estimators.finite_difference(num_coordinates=16, spacing=1e-3), 0.03),
+  ],
+)
 def test_carlini_wagner_reaches_the_closest_point(linear_images, estimator, atol):
   images, labels = linear_images
   attack = attacks.carlini_wagner(
-      objectives.log_margin(), estimator, initial_trade_off=0.1, binary_search_steps=6,
-      max_steps=250)
-  result = jax.jit(lambda key: trials.attack_batch(
-      key, attack, _clean(), images, labels, max_queries=10**7))(jax.random.key(0))
+    objectives.log_margin(), estimator, initial_trade_off=0.1, binary_search_steps=6, max_steps=250
+  )
+  result = jax.jit(
+    lambda key: trials.attack_batch(key, attack, _clean(), images, labels, max_queries=10**7)
+  )(jax.random.key(0))
   fooled, distances = _judge(result, images, labels)
   assert fooled.all() and np.asarray(result.claimed).all()
   closest = np.array([closest_distance(x, y) for x, y in zip(images, labels)])
@@ -68,22 +74,27 @@ def test_gradients_through_the_oracle_are_those_of_the_model(linear_images):
     def loss_fn(key, points):
       rows = _clean().query(key, points)
       return jax.vmap(objective.loss, in_axes=(0, None))(rows, label), rows
+
     return estimators.autodiff().estimate(jax.random.key(0), loss_fn, image)
 
   found = jax.vmap(through)(images, labels)  # a vmap around the gradient
-  np.testing.assert_allclose(found.gradient, jax.vmap(jax.grad(direct))(images, labels),
-                             rtol=1e-4, atol=1e-6)
-  np.testing.assert_allclose(found.answer, linear_predict(linear_variables(), images),
-                             rtol=1e-6)
+  np.testing.assert_allclose(
+    found.gradient, jax.vmap(jax.grad(direct))(images, labels), rtol=1e-4, atol=1e-6
+  )
+  np.testing.assert_allclose(found.answer, linear_predict(linear_variables(), images), rtol=1e-6)
 
 
 def test_gradients_are_computed_in_full_float32(digits_model):
   classifier, variables, _ = digits_model
   oracle = oracles.from_predict(classifier.apply, variables)
-  text = jax.jit(jax.grad(lambda x: oracle.query(None, x).sum())).lower(
-      jnp.zeros((32, 8, 8, 1))).as_text()
-  products = [line for line in text.splitlines()
-              if "stablehlo.convolution" in line or "dot_general" in line]
+  text = (
+    jax.jit(jax.grad(lambda x: oracle.query(None, x).sum()))
+    .lower(jnp.zeros((32, 8, 8, 1)))
+    .as_text()
+  )
+  products = [
+    line for line in text.splitlines() if "stablehlo.convolution" in line or "dot_general" in line
+  ]
   assert len(products) > 7 and all("HIGHEST" in line for line in products)
 
 
@@ -94,8 +105,7 @@ def test_gradient_of_an_average_is_the_gradient_of_the_averaged_answers(linear_i
   noise = oracle.query(key(), image[None]) - _clean().query(key(), image[None])
   loss = lambda rows: jnp.log(rows[0, label])
   found = jax.grad(lambda x: loss(oracle.query(key(), x[None])))(image)
-  expected = jax.grad(lambda x: loss(
-      linear_predict(linear_variables(), x[None]) + noise))(image)
+  expected = jax.grad(lambda x: loss(linear_predict(linear_variables(), x[None]) + noise))(image)
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -104,8 +114,7 @@ def test_averaging_100_answers_cuts_the_noise_of_slopes_by_10(linear_images):
   objective = objectives.margin(confidence=1)
   deviation = {}
   for num_samples in (1, 100):
-    oracle = oracles.averaged(
-        oracles.with_output_noise(_clean(), 1e-3), num_samples)
+    oracle = oracles.averaged(oracles.with_output_noise(_clean(), 1e-3), num_samples)
     assert oracle.queries_per_row == num_samples
 
     def loss_fn(key, points):
@@ -114,7 +123,8 @@ def test_averaging_100_answers_cuts_the_noise_of_slopes_by_10(linear_images):
 
     estimator = estimators.finite_difference(num_coordinates=16, spacing=0.01)
     draws = jax.jit(jax.vmap(lambda key: estimator.estimate(key, loss_fn, image).gradient))(
-        jax.random.split(jax.random.key(0), 500))
+      jax.random.split(jax.random.key(0), 500)
+    )
     deviation[num_samples] = np.asarray(draws).std(0).mean()
   assert deviation[1] / deviation[100] == pytest.approx(10, rel=0.05)
 
@@ -127,38 +137,55 @@ def _step_once(solver, slopes, curvatures):
 
 def test_newton_moves():
   slopes, curvatures = [1.0, 1.0, 1.0], [2.0, -5.0, 0.01]
-  np.testing.assert_allclose(_step_once(attacks.newton(), slopes, curvatures),
-                             [-0.005, -0.01, -0.1], rtol=1e-5)
+  np.testing.assert_allclose(
+    _step_once(attacks.newton(), slopes, curvatures), [-0.005, -0.01, -0.1], rtol=1e-5
+  )
   # The hybrid: Adam's first step is the learning rate, where the curvature is negative.
-  np.testing.assert_allclose(_step_once(attacks.adam_newton(), slopes, curvatures),
-                             [-0.005, -0.01, -0.1], rtol=1e-4)
-  np.testing.assert_allclose(_step_once(attacks.adam_newton(), [8.0, 8.0, 8.0], curvatures),
-                             [-0.04, -0.01, -0.8], rtol=1e-4)
+  np.testing.assert_allclose(
+    _step_once(attacks.adam_newton(), slopes, curvatures), [-0.005, -0.01, -0.1], rtol=1e-4
+  )
+  np.testing.assert_allclose(
+    _step_once(attacks.adam_newton(), [8.0, 8.0, 8.0], curvatures), [-0.04, -0.01, -0.8], rtol=1e-4
+  )
   assert (_step_once(attacks.newton(), [np.nan, np.inf, 0.0], [1.0, 1.0, 1.0]) == 0).all()
 
 
-@pytest.mark.parametrize("solver", [attacks.newton(learning_rate=0.5),
-                                    attacks.adam_newton(learning_rate=0.5)])
+@pytest.mark.parametrize(
+  "solver", [attacks.newton(learning_rate=0.5), attacks.adam_newton(learning_rate=0.5)]
+)
 def test_newton_solvers_fool_the_linear_model(linear_images, solver):
   images, labels = linear_images
-  attack = attacks.zoo(objectives.log_margin(), solver=solver, num_coordinates=8,
-                       spacing=0.02, initial_trade_off=1.0, binary_search_steps=2,
-                       max_steps=100)
-  result = jax.jit(lambda key: trials.attack_batch(
-      key, attack, _clean(), images, labels, max_queries=10**7))(jax.random.key(0))
+  attack = attacks.zoo(
+    objectives.log_margin(),
+    solver=solver,
+    num_coordinates=8,
+    spacing=0.02,
+    initial_trade_off=1.0,
+    binary_search_steps=2,
+    max_steps=100,
+  )
+  result = jax.jit(
+    lambda key: trials.attack_batch(key, attack, _clean(), images, labels, max_queries=10**7)
+  )(jax.random.key(0))
   assert _judge(result, images, labels)[0].all()
 
 
 def _constant(success, loss=1.0):
   """An attack that asks nothing, stays at the image and reports what it is told."""
+
   def init(key, example):
     del key
     return _State(example.image)
 
   def step(key, oracle, example, state):
     del key, oracle, example
-    return state, StepInfo(jnp.float32(loss), jnp.asarray(success), jnp.zeros((), bool),
-                           jnp.int32(0), jnp.zeros((), bool))
+    return state, StepInfo(
+      jnp.float32(loss),
+      jnp.asarray(success),
+      jnp.zeros((), bool),
+      jnp.int32(0),
+      jnp.zeros((), bool),
+    )
 
   return Attack(init, step)
 
@@ -170,8 +197,9 @@ class _State:
     self.adversarial = adversarial
 
 
-jax.tree_util.register_pytree_node(_State, lambda s: ((s.adversarial,), None),
-                                   lambda _, x: _State(*x))
+jax.tree_util.register_pytree_node(
+  _State, lambda s: ((s.adversarial,), None), lambda _, x: _State(*x)
+)
 
 
 def test_confirmation_rejects_lucky_answers_and_charges_for_it(linear_images):
@@ -179,8 +207,10 @@ def test_confirmation_rejects_lucky_answers_and_charges_for_it(linear_images):
   objective = objectives.log_margin()
   noisy = oracles.with_output_noise(_clean(), 0.02)
   steps = lambda: jax.random.split(jax.random.key(0), 50)
-  for example, expected in ((Example(image, label), False),
-                            (Example(image, (label + 1) % 3), True)):
+  for example, expected in (
+    (Example(image, label), False),
+    (Example(image, (label + 1) % 3), True),
+  ):
     attack = attacks.confirmed(_constant(True), objective, num_queries=9)
     state = attack.init(None, example)
     _, info = jax.vmap(lambda key: attack.step(key, noisy, example, state))(steps())
@@ -204,8 +234,13 @@ def test_starts_are_drawn_until_one_is_outside(linear_images):
     del key, oracle, example
     moved = _State(state.adversarial + 1)
     drawn.append(float(state.adversarial[0]))
-    return moved, StepInfo(jnp.float32(0), state.adversarial[0] > 0.8, jnp.zeros((), bool),
-                           jnp.int32(5), jnp.zeros((), bool))
+    return moved, StepInfo(
+      jnp.float32(0),
+      state.adversarial[0] > 0.8,
+      jnp.zeros((), bool),
+      jnp.int32(5),
+      jnp.zeros((), bool),
+    )
 
   attack = attacks.until_outside(Attack(init, step))
   example = Example(image, label)
@@ -229,10 +264,12 @@ def test_far_starts_are_images_of_large_tiles():
 
 def _patience_steps(losses, **kwargs):
   """After how many of the losses patience ends."""
+
   def step(key, oracle, example, state):
     del oracle, example
-    return state, StepInfo(key, jnp.ones((), bool), jnp.zeros((), bool), jnp.int32(0),
-                           jnp.zeros((), bool))
+    return state, StepInfo(
+      key, jnp.ones((), bool), jnp.zeros((), bool), jnp.int32(0), jnp.zeros((), bool)
+    )
 
   inner = _constant(True)
   attack = attacks.patience(Attack(inner.init, step), max_steps=10**6, **kwargs)
@@ -248,8 +285,12 @@ def test_patience_on_averages_sees_through_noise():
   rng = np.random.default_rng(0)
   falling = np.linspace(10, 5, 500) + rng.normal(size=500)
   flat = 10 + 1e-3 * rng.normal(size=500)
-  single = [_patience_steps(np.linspace(10, 5, 500) + np.random.default_rng(s).normal(size=500),
-                            check_every=10) for s in range(5)]
+  single = [
+    _patience_steps(
+      np.linspace(10, 5, 500) + np.random.default_rng(s).normal(size=500), check_every=10
+    )
+    for s in range(5)
+  ]
   assert all(steps is not None for steps in single)
   assert _patience_steps(falling, check_every=50, average=True) is None
   assert _patience_steps(flat, check_every=50, average=True) is not None
@@ -263,17 +304,37 @@ def test_patience_ends_on_a_plateau_of_either_sign(level):
   assert _patience_steps(level - 0.1 * np.arange(100), check_every=5) is None
 
 
-@pytest.mark.parametrize("attack", [
-    attacks.zoo(objectives.margin(confidence=1), num_coordinates=4, spacing=0.1,
-                start=attacks.low_frequency_noise(cells=2), confirmations=3, max_steps=5,
-                binary_search_steps=2, check_every=None),
-    attacks.carlini_wagner(objectives.margin(confidence=1),
-                           estimators.nes(num_pairs=4, smoothing=0.1), max_steps=5,
-                           start=attacks.low_frequency_noise(cells=2), confirmations=3),
-    attacks.carlini_wagner(objectives.log_margin(), max_steps=5)])
-@pytest.mark.parametrize("around, per_row", [
-    (lambda o: o, 1), (lambda o: oracles.with_output_noise(o, 0.1), 1),
-    (lambda o: oracles.averaged(oracles.with_output_noise(o, 0.1), 3), 3)])
+@pytest.mark.parametrize(
+  "attack",
+  [
+    attacks.zoo(
+      objectives.margin(confidence=1),
+      num_coordinates=4,
+      spacing=0.1,
+      start=attacks.low_frequency_noise(cells=2),
+      confirmations=3,
+      max_steps=5,
+      binary_search_steps=2,
+      check_every=None,
+    ),
+    attacks.carlini_wagner(
+      objectives.margin(confidence=1),
+      estimators.nes(num_pairs=4, smoothing=0.1),
+      max_steps=5,
+      start=attacks.low_frequency_noise(cells=2),
+      confirmations=3,
+    ),
+    attacks.carlini_wagner(objectives.log_margin(), max_steps=5),
+  ],
+)
+@pytest.mark.parametrize(
+  "around, per_row",
+  [
+    (lambda o: o, 1),
+    (lambda o: oracles.with_output_noise(o, 0.1), 1),
+    (lambda o: oracles.averaged(oracles.with_output_noise(o, 0.1), 3), 3),
+  ],
+)
 def test_reported_queries_are_the_rows_the_oracle_saw(linear_images, attack, around, per_row):
   images, labels = linear_images
   asked = []
@@ -287,8 +348,9 @@ def test_reported_queries_are_the_rows_the_oracle_saw(linear_images, attack, aro
   example = Example(jnp.asarray(images[0]), jnp.int32(labels[0]))
   state, total = attack.init(jax.random.key(0), example), 0
   for number in range(7):
-    state, info = attack.step(jax.random.key(number),
-                              Oracle(query, oracle.queries_per_row), example, state)
+    state, info = attack.step(
+      jax.random.key(number), Oracle(query, oracle.queries_per_row), example, state
+    )
     total += int(info.num_queries)
     assert total == sum(asked)
 
@@ -306,18 +368,32 @@ def test_informed_attackers_beat_noise_that_stops_the_papers(digits_model):
   margin = objectives.margin(confidence=1)
   found = {}
   for name, attack in {
-      "paper": attacks.zoo(objectives.log_margin(), num_coordinates=32, spacing=1e-4,
-                           initial_trade_off=1.0, **shared),
-      "nes": attacks.carlini_wagner(
-          margin, estimators.nes(num_pairs=28, smoothing=0.1), learning_rate=0.05,
-          confirmations=8, **informed),
-      "zoo": attacks.zoo(
-          margin, solver=attacks.adam(learning_rate=0.05), num_coordinates=28, spacing=0.2,
-          confirmations=8, **informed)}.items():
+    "paper": attacks.zoo(
+      objectives.log_margin(), num_coordinates=32, spacing=1e-4, initial_trade_off=1.0, **shared
+    ),
+    "nes": attacks.carlini_wagner(
+      margin,
+      estimators.nes(num_pairs=28, smoothing=0.1),
+      learning_rate=0.05,
+      confirmations=8,
+      **informed,
+    ),
+    "zoo": attacks.zoo(
+      margin,
+      solver=attacks.adam(learning_rate=0.05),
+      num_coordinates=28,
+      spacing=0.2,
+      confirmations=8,
+      **informed,
+    ),
+  }.items():
+
     def attack_all(variables, attack=attack):
       oracle = oracles.with_output_noise(oracles.from_predict(predict, variables), 0.01)
-      return trials.attack_batch(jax.random.key(0), attack, oracle, images, labels,
-                                 max_queries=65 * 120)
+      return trials.attack_batch(
+        jax.random.key(0), attack, oracle, images, labels, max_queries=65 * 120
+      )
+
     result = jax.jit(attack_all)(variables)
     assert (np.asarray(result.num_queries) == 65 * 120).all(), name
     fooled = np.asarray(clean.query(None, result.adversarial)).argmax(-1) != labels
@@ -329,11 +405,22 @@ def test_informed_attackers_beat_noise_that_stops_the_papers(digits_model):
 def test_a_trace_is_the_trial_itself(linear_images):
   images, labels = linear_images
   oracle = oracles.with_output_noise(_clean(), 0.05)
-  attack = attacks.zoo(objectives.log_margin(), num_coordinates=4, max_steps=20,
-                       binary_search_steps=1, check_every=None)
+  attack = attacks.zoo(
+    objectives.log_margin(),
+    num_coordinates=4,
+    max_steps=20,
+    binary_search_steps=1,
+    check_every=None,
+  )
   key = jax.random.key(4)
-  trial = trials.start(attack, key, Example(jnp.asarray(images[0]), jnp.int32(labels[0])),
-                       jnp.int32(0), jnp.int32(0), None)
+  trial = trials.start(
+    attack,
+    key,
+    Example(jnp.asarray(images[0]), jnp.int32(labels[0])),
+    jnp.int32(0),
+    jnp.int32(0),
+    None,
+  )
   seen, quiet = trials.trace(attack, oracle, _clean(), key, trial, 25, jnp.int32(10**6))
   result = trials.attack_one(key, attack, oracle, images[0], labels[0], max_queries=10**6)
   assert int(result.num_steps) == 20
@@ -341,4 +428,5 @@ def test_a_trace_is_the_trial_itself(linear_images):
   assert (seen[19:] == seen[19]).all()  # over, it stays
   assert np.abs(np.asarray(seen - quiet))[:20].min() > 0
   np.testing.assert_array_equal(
-      *trials.trace(attack, _clean(), _clean(), key, trial, 5, jnp.int32(10**6)))
+    *trials.trace(attack, _clean(), _clean(), key, trial, 5, jnp.int32(10**6))
+  )

@@ -7,19 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import orjax
 from conftest import linear_logits
 from conftest import linear_predict
 from conftest import linear_variables
+import orjax
 from orjax import attacks
 from orjax import estimators
 from orjax import geometry
 from orjax import objectives
 from orjax import oracles
 from orjax import trials
+from orjax.types import Estimator
 from orjax.types import Example
 from orjax.types import GradientEstimate
-from orjax.types import Estimator
 
 SMOOTHING = 0.3
 
@@ -35,8 +35,7 @@ def _estimate(key, image, label, num_pairs):
     rows = _clean().query(key, points)
     return jax.vmap(objective.loss, in_axes=(0, None))(rows, label), rows
 
-  return estimators.nes(num_pairs=num_pairs, smoothing=SMOOTHING).estimate(
-      key, loss_fn, image)
+  return estimators.nes(num_pairs=num_pairs, smoothing=SMOOTHING).estimate(key, loss_fn, image)
 
 
 def _smoothed_gradient(image, label):
@@ -58,8 +57,9 @@ def test_nes_is_right_on_average_and_not_by_a_factor(linear_images):
   image, label = linear_images[0][0], linear_images[1][0]
   exact = _smoothed_gradient(image.astype(np.float64), label)
   keys = jax.random.split(jax.random.key(0), 4000)
-  found = np.asarray(jax.jit(jax.vmap(
-      lambda key: _estimate(key, jnp.asarray(image), label, 8).gradient))(keys))
+  found = np.asarray(
+    jax.jit(jax.vmap(lambda key: _estimate(key, jnp.asarray(image), label, 8).gradient))(keys)
+  )
   found = found.reshape(4000, -1).astype(np.float64)
   error = found.std(0) / np.sqrt(len(found))
   accepts = lambda scale: (np.abs(found.mean(0) - scale * exact) < 4.5 * error).all()
@@ -72,8 +72,9 @@ def test_nes_error_falls_as_one_over_the_root_of_the_pairs(linear_images):
   errors = []
   for num_pairs in (4, 16, 64, 256):
     keys = jax.random.split(jax.random.key(num_pairs), 400)
-    found = jax.jit(jax.vmap(
-        lambda key, n=num_pairs: _estimate(key, jnp.asarray(image), label, n).gradient))(keys)
+    found = jax.jit(
+      jax.vmap(lambda key, n=num_pairs: _estimate(key, jnp.asarray(image), label, n).gradient)
+    )(keys)
     errors.append(np.sqrt(np.mean(np.square(np.asarray(found) - exact))))
   np.testing.assert_allclose(np.divide(errors[:-1], errors[1:]), 2, rtol=0.1)
 
@@ -82,8 +83,7 @@ def test_an_estimate_does_not_depend_on_the_rest_of_the_batch(linear_images):
   images, labels = linear_images
   keys = lambda: jax.random.split(jax.random.key(2), 8)
   whole = jax.jit(jax.vmap(lambda *x: _estimate(*x, 5)))(keys(), images, labels)
-  other = jax.jit(jax.vmap(lambda *x: _estimate(*x, 5)))(
-      keys()[2:5], images[2:5], labels[2:5])
+  other = jax.jit(jax.vmap(lambda *x: _estimate(*x, 5)))(keys()[2:5], images[2:5], labels[2:5])
   alone = jax.jit(lambda *x: _estimate(*x, 5))(keys()[3], images[3], labels[3])
   for one in (jax.tree.map(lambda x: x[1], other), alone):
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[3], b), whole, one)
@@ -97,13 +97,16 @@ def test_pgd_ends_at_the_worst_point_of_the_ball(norm, radius, linear_images):
   logits = oracles.from_predict(lambda v, x: linear_logits(v, x)[:, :3], linear_variables())
   rival = (label + 1) % 3
   objective = orjax.types.Objective(
-      lambda row, label: row[label] - row[rival], objectives.achieved(False))
-  attack = attacks.pgd(objective, estimators.autodiff(), radius=radius, norm=norm,
-                       step_size=radius / 4)
+    lambda row, label: row[label] - row[rival], objectives.achieved(False)
+  )
+  attack = attacks.pgd(
+    objective, estimators.autodiff(), radius=radius, norm=norm, step_size=radius / 4
+  )
   down = (weights[:, rival] - weights[:, label]).reshape(image.shape)
   unit = np.sign(down) if norm == "linf" else down / np.linalg.norm(down)
-  result = orjax.attack_one(jax.random.key(0), attack, logits, jnp.asarray(image), label,
-                            max_queries=10)
+  result = orjax.attack_one(
+    jax.random.key(0), attack, logits, jnp.asarray(image), label, max_queries=10
+  )
   np.testing.assert_allclose(result.adversarial, image + radius * unit, atol=1e-5)
 
 
@@ -118,7 +121,8 @@ def test_projection(norm):
   assert image.min() >= 0 and image.max() <= 1
   near = np.clip(center + np.float32(0.001), 0, 1)
   np.testing.assert_allclose(
-      geometry.project(jnp.asarray(near), jnp.asarray(center), 0.1, norm), near, atol=1e-6)
+    geometry.project(jnp.asarray(near), jnp.asarray(center), 0.1, norm), near, atol=1e-6
+  )
   assert np.isfinite(geometry.steepest(jnp.zeros(3), norm)).all()
   with pytest.raises(ValueError, match="norm must be one of linf, l2"):
     geometry.check_norm("l1")
@@ -129,24 +133,33 @@ def _scripted(mean):
 
   def estimate(key, loss_fn, image):
     _, rows = loss_fn(key, image[None])
-    return GradientEstimate(jnp.float32(0), jnp.ones_like(image), rows[0],
-                            jnp.float32(mean))
+    return GradientEstimate(jnp.float32(0), jnp.ones_like(image), rows[0], jnp.float32(mean))
 
   return Estimator(estimate, 1)
 
 
-@pytest.mark.parametrize("is_reversed, losses, wanted", [
+@pytest.mark.parametrize(
+  "is_reversed, losses, wanted",
+  [
     # Of five remembered losses the last is compared with the first.
-    (False, [5, 4, 3, 2, 1], 0.01), (False, [1, 2, 3, 4, 5], 0.005),
-    (False, [2, 9, 9, 9, 2], 0.01), (True, [5, 4, 3, 2, 1], 0.005),
-    (True, [1, 2, 3, 4, 5], 0.01)])
+    (False, [5, 4, 3, 2, 1], 0.01),
+    (False, [1, 2, 3, 4, 5], 0.005),
+    (False, [2, 9, 9, 9, 2], 0.01),
+    (True, [5, 4, 3, 2, 1], 0.005),
+    (True, [1, 2, 3, 4, 5], 0.01),
+  ],
+)
 def test_plateau_shortens_steps_without_progress(is_reversed, losses, wanted, linear_images):
   example = Example(jnp.asarray(linear_images[0][0]), jnp.int32(linear_images[1][0]))
   rates = []
   state = None
   for loss in losses + losses[-1:]:
-    attack = attacks.pgd(objectives.cross_entropy(), _scripted(loss), step_size=0.01,
-                         plateau=attacks.Plateau(reversed=is_reversed))
+    attack = attacks.pgd(
+      objectives.cross_entropy(),
+      _scripted(loss),
+      step_size=0.01,
+      plateau=attacks.Plateau(reversed=is_reversed),
+    )
     state = attack.init(jax.random.key(0), example) if state is None else state
     state, _ = attack.step(jax.random.key(0), _clean(), example, state)
     rates.append(float(state.step_size))
@@ -157,12 +170,12 @@ def test_plateau_shortens_steps_without_progress(is_reversed, losses, wanted, li
 def test_steps_are_never_shorter_than_the_least(linear_images):
   example = Example(jnp.asarray(linear_images[0][0]), jnp.int32(linear_images[1][0]))
   plateau = attacks.Plateau(length=2, min_step_size=0.004)
-  attack = attacks.pgd(objectives.cross_entropy(), _scripted(0.0), step_size=0.01,
-                       plateau=plateau)
+  attack = attacks.pgd(objectives.cross_entropy(), _scripted(0.0), step_size=0.01, plateau=plateau)
   state = attack.init(jax.random.key(0), example)
   for loss in range(12):
-    attack = attacks.pgd(objectives.cross_entropy(), _scripted(float(loss)), step_size=0.01,
-                         plateau=plateau)
+    attack = attacks.pgd(
+      objectives.cross_entropy(), _scripted(float(loss)), step_size=0.01, plateau=plateau
+    )
     state, _ = attack.step(jax.random.key(0), _clean(), example, state)
   assert float(state.step_size) == pytest.approx(0.004)
 
@@ -170,22 +183,36 @@ def test_steps_are_never_shorter_than_the_least(linear_images):
 @pytest.mark.parametrize("norm, radius", [("linf", 0.3), ("l2", 1.0)])
 @pytest.mark.parametrize("targeted", [False, True])
 def test_ql_and_bandits_fool_the_linear_model_inside_the_ball(
-    norm, radius, targeted, linear_images):
+  norm, radius, targeted, linear_images
+):
   images, labels = linear_images
   wanted = (labels + 1) % 3 if targeted else labels
   objective = objectives.cross_entropy(targeted=targeted)
   shared = {"radius": radius, "norm": norm, "step_size": radius / 10}
   for attack in (
-      attacks.ql(objective, num_pairs=10, smoothing=1e-2, **shared),
-      attacks.bandits(objective, prior_size=None, spacing=0.05, exploration=0.5,
-                      prior_learning_rate=10.0 if norm == "linf" else 1.0, **shared)):
-    result = jax.jit(lambda key, attack=attack: orjax.attack_batch(
-        key, attack, _clean(), images, wanted, max_queries=3000))(jax.random.key(0))
+    attacks.ql(objective, num_pairs=10, smoothing=1e-2, **shared),
+    attacks.bandits(
+      objective,
+      prior_size=None,
+      spacing=0.05,
+      exploration=0.5,
+      prior_learning_rate=10.0 if norm == "linf" else 1.0,
+      **shared,
+    ),
+  ):
+    result = jax.jit(
+      lambda key, attack=attack: orjax.attack_batch(
+        key, attack, _clean(), images, wanted, max_queries=3000
+      )
+    )(jax.random.key(0))
     classes = np.asarray(linear_logits(linear_variables(), result.adversarial).argmax(-1))
     assert ((classes == wanted) == targeted).all() and np.asarray(result.claimed).all()
     perturbation = np.asarray(result.adversarial) - images
-    size = (np.abs(perturbation).max((1, 2, 3)) if norm == "linf"
-            else np.linalg.norm(perturbation.reshape(8, -1), axis=1))
+    size = (
+      np.abs(perturbation).max((1, 2, 3))
+      if norm == "linf"
+      else np.linalg.norm(perturbation.reshape(8, -1), axis=1)
+    )
     assert (size <= radius + 1e-5).all() and (size > 0.01).all()
     assert (np.asarray(result.num_queries) < 3000).all(), "it stops at the first success"
 
@@ -210,12 +237,20 @@ def test_the_prior_learns_the_gradient(norm, linear_images):
   """The image held still, the prior turns to where the loss falls."""
   image, label = jnp.asarray(linear_images[0][0]), jnp.int32(linear_images[1][0])
   attack = attacks.bandits(
-      objectives.cross_entropy(), radius=1e-6, norm=norm, step_size=1e-7, spacing=0.05,
-      prior_size=None, exploration=0.3, prior_learning_rate=0.3)
+    objectives.cross_entropy(),
+    radius=1e-6,
+    norm=norm,
+    step_size=1e-7,
+    spacing=0.05,
+    prior_size=None,
+    exploration=0.3,
+    prior_learning_rate=0.3,
+  )
   example = Example(image, label)
   state = attack.init(jax.random.key(0), example)
   loss = lambda x: objectives.cross_entropy().loss(
-      linear_predict(linear_variables(), x[None])[0], label)
+    linear_predict(linear_variables(), x[None])[0], label
+  )
   down = -np.asarray(jax.grad(loss)(image)).ravel()
   step = jax.jit(lambda key, state: attack.step(key, _clean(), example, state)[0])
   for number in range(300):
@@ -233,21 +268,21 @@ def test_a_tiled_prior_moves_tiles(linear_images):
   state, info = attack.step(jax.random.key(1), _clean(), example, state)
   moved = np.asarray(state.image - image)[..., 0]
   with pytest.raises(ValueError, match="prior_size=5 is more than the 4 pixels"):
-    attacks.bandits(objectives.cross_entropy(), prior_size=5).init(
-        jax.random.key(0), example)
+    attacks.bandits(objectives.cross_entropy(), prior_size=5).init(jax.random.key(0), example)
   assert int(info.num_queries) == 3 and np.abs(moved).min() > 0
   for i in (0, 2):
     for j in (0, 2):
-      np.testing.assert_allclose(moved[i:i + 2, j:j + 2], moved[i, j], atol=1e-6)
+      np.testing.assert_allclose(moved[i : i + 2, j : j + 2], moved[i, j], atol=1e-6)
 
 
 def test_an_unlucky_answer_does_not_end_a_confirmed_attack(linear_images):
   images, labels = linear_images
   noisy = oracles.with_output_noise(_clean(), 0.5)
-  for attack in (attacks.ql(objectives.cross_entropy(), num_pairs=3, radius=1e-6),
-                 attacks.bandits(objectives.cross_entropy(), radius=1e-6, prior_size=2)):
-    result = orjax.attack_batch(jax.random.key(0), attack, noisy, images, labels,
-                                max_queries=300)
+  for attack in (
+    attacks.ql(objectives.cross_entropy(), num_pairs=3, radius=1e-6),
+    attacks.bandits(objectives.cross_entropy(), radius=1e-6, prior_size=2),
+  ):
+    result = orjax.attack_batch(jax.random.key(0), attack, noisy, images, labels, max_queries=300)
     assert np.asarray(result.claimed).all(), "noise alone"
   sure = attacks.ql(objectives.cross_entropy(), num_pairs=3, radius=1e-6, confirmations=101)
   quiet = oracles.with_output_noise(_clean(), 0.02)

@@ -53,8 +53,9 @@ def test_missing_data_says_what_to_run(tmp_path):
     datasets.load("digits", "validation")
 
 
-@pytest.mark.parametrize("name, shape", [("mnist", (10000, 28, 28, 1)),
-                                         ("cifar10", (10000, 32, 32, 3))])
+@pytest.mark.parametrize(
+  "name, shape", [("mnist", (10000, 28, 28, 1)), ("cifar10", (10000, 32, 32, 3))]
+)
 @pytest.mark.filterwarnings("ignore")  # TFDS's own
 def test_real_data_if_it_is_there(name, shape):
   try:
@@ -76,8 +77,10 @@ def test_selection_and_targets():
   assert drawn == [datasets.targets(0, i, 3, 10, draw=True)[0] for i in range(300)]
 
 
-@pytest.mark.parametrize("name, num_parameters", [
-    ("convnet_mnist", 312_202), ("convnet_cifar10", 1_147_978), ("convnet_digits", 86_250)])
+@pytest.mark.parametrize(
+  "name, num_parameters",
+  [("convnet_mnist", 312_202), ("convnet_cifar10", 1_147_978), ("convnet_digits", 86_250)],
+)
 def test_parameter_counts(name, num_parameters):
   classifier = models.build(name)
   variables = jax.eval_shape(classifier.init, jax.random.key(0))
@@ -116,12 +119,18 @@ def test_batches_resume_and_cover():
 def _fit(directory, num_steps, **meta):
   classifier = models.build("convnet_digits")
   return training.fit(
-      trainers.trainer(classifier, trainers.zoo_optimizer()),
-      datasets.load("digits", "train"), seed=0, num_steps=num_steps, batch_size=128,
-      directory=str(directory), meta={"model": "m", **meta},
-      apply=lambda variables, key, images: classifier.apply(variables, images),
-      test=datasets.load("digits", "test"), seconds_between_saves=0,
-      devices=jax.devices()[:1])
+    trainers.trainer(classifier, trainers.zoo_optimizer()),
+    datasets.load("digits", "train"),
+    seed=0,
+    num_steps=num_steps,
+    batch_size=128,
+    directory=str(directory),
+    meta={"model": "m", **meta},
+    apply=lambda variables, key, images: classifier.apply(variables, images),
+    test=datasets.load("digits", "test"),
+    seconds_between_saves=0,
+    devices=jax.devices()[:1],
+  )
 
 
 def test_interrupted_training_ends_in_the_same_bits(tmp_path, monkeypatch):
@@ -142,8 +151,9 @@ def test_interrupted_training_ends_in_the_same_bits(tmp_path, monkeypatch):
   assert len(count) == 3
   jax.tree.map(np.testing.assert_array_equal, whole.state, resumed.state)
   assert resumed.meta == whole.meta and whole.meta["finished"]
-  lines = [(tmp_path / name / training.METRICS).read_text().splitlines()
-           for name in ("whole", "killed")]
+  lines = [
+    (tmp_path / name / training.METRICS).read_text().splitlines() for name in ("whole", "killed")
+  ]
   assert [len(found) for found in lines] == [4, 4]
   for one, other in zip(*map(lambda found: map(json.loads, found), lines)):
     assert one.pop("images_per_second") > 0 and other.pop("images_per_second") > 0
@@ -172,10 +182,12 @@ def test_predictions_do_not_depend_on_the_batch_size(digits_model):
   classifier, variables, _ = digits_model
   test = datasets.load("digits", "test")
   query = lambda variables, key, images: classifier.apply(variables, images)
-  small, large = (verification.predict_classes(
-      query, variables, jax.random.key(0), test.images, batch_size=size)
-      for size in (64, 512))
+  small, large = (
+    verification.predict_classes(query, variables, jax.random.key(0), test.images, batch_size=size)
+    for size in (64, 512)
+  )
   np.testing.assert_array_equal(small, large)
   with pytest.raises(FloatingPointError, match="NaN or infinity on clean images"):
-    verification.predict_classes(lambda v, k, x: query(v, k, x) * jnp.nan, variables,
-                                 jax.random.key(0), test.images[:5])
+    verification.predict_classes(
+      lambda v, k, x: query(v, k, x) * jnp.nan, variables, jax.random.key(0), test.images[:5]
+    )

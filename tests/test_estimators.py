@@ -31,13 +31,13 @@ def test_finite_difference_is_exact_on_quadratics():
   loss, loss_fn = _quadratic()
   x = jnp.asarray(np.random.default_rng(1).normal(size=(4, 4, 1)), jnp.float32)
   found = estimators.finite_difference(num_coordinates=16, spacing=0.25).estimate(
-      jax.random.key(0), loss_fn, x)
+    jax.random.key(0), loss_fn, x
+  )
   np.testing.assert_allclose(found.value, loss(x), rtol=1e-5)
   np.testing.assert_allclose(found.gradient, jax.grad(loss)(x), rtol=1e-4, atol=1e-4)
   # The same test rejects a scale that is off by 5 %.
   with pytest.raises(AssertionError):
-    np.testing.assert_allclose(1.05 * found.gradient, jax.grad(loss)(x), rtol=1e-4,
-                               atol=1e-4)
+    np.testing.assert_allclose(1.05 * found.gradient, jax.grad(loss)(x), rtol=1e-4, atol=1e-4)
 
 
 def test_curvatures_are_exact_on_quadratics():
@@ -67,7 +67,8 @@ def test_only_drawn_coordinates_are_asked():
 
 def test_drawn_coordinates_are_distinct_and_uniform():
   draws = jax.vmap(lambda key: estimators.draw_coordinates(key, 10, 4))(
-      jax.random.split(jax.random.key(0), 5000))
+    jax.random.split(jax.random.key(0), 5000)
+  )
   assert all(len(set(row)) == 4 for row in np.asarray(draws[:200]).tolist())
   counts = np.bincount(np.asarray(draws).ravel(), minlength=10)
   np.testing.assert_allclose(counts, 2000, rtol=0.1)
@@ -82,36 +83,43 @@ def test_noise_of_a_slope_grows_as_one_over_the_spacing():
   for spacing in (1e-1, 1e-4):
     estimator = estimators.finite_difference(num_coordinates=4096, spacing=spacing)
     gradient = estimator.estimate(jax.random.key(0), noisy, jnp.zeros((64, 64, 1))).gradient
-    np.testing.assert_allclose(np.asarray(gradient).std(), 1 / (np.sqrt(2) * spacing),
-                               rtol=0.05)
+    np.testing.assert_allclose(np.asarray(gradient).std(), 1 / (np.sqrt(2) * spacing), rtol=0.05)
 
 
 def _rounded(apply, mantissa_bits):
   """The network with its image, and so its products, rounded as an accelerator would."""
+
   def rounded(variables, images):
     def crude(x):
       return jax.lax.reduce_precision(x, 8, mantissa_bits) if x.ndim > 1 else x
+
     variables = jax.tree.map(crude, variables)
     return apply(variables, crude(images - 0.5) + 0.5)
+
   return rounded
 
 
-@pytest.mark.parametrize("name, mantissa_bits, passes", [
-    ("float32", None, True), ("tf32", 10, False), ("bfloat16", 7, False)])
+@pytest.mark.parametrize(
+  "name, mantissa_bits, passes",
+  [("float32", None, True), ("tf32", 10, False), ("bfloat16", 7, False)],
+)
 def test_differences_of_1e_4_need_full_float32(digits_model, name, mantissa_bits, passes):
   classifier, variables, _ = digits_model
   test = datasets.load("digits", "test")
-  apply = classifier.apply if mantissa_bits is None else _rounded(
-      classifier.apply, mantissa_bits)
+  apply = classifier.apply if mantissa_bits is None else _rounded(classifier.apply, mantissa_bits)
   predict = lambda v, x: jax.nn.softmax(apply(v, x))
   oracle = oracles.from_predict(predict, variables)
   objective = objectives.log_margin()
   estimator = estimators.finite_difference(num_coordinates=64, spacing=1e-4)
   agreements = []
-  right = np.flatnonzero(np.asarray(classifier.apply(
-      variables, jnp.asarray(datasets.to_float(test.images[:40])))).argmax(-1)
-      == test.labels[:40])[:12]  # of a misclassified image the loss is flat
+  right = np.flatnonzero(
+    np.asarray(
+      classifier.apply(variables, jnp.asarray(datasets.to_float(test.images[:40])))
+    ).argmax(-1)
+    == test.labels[:40]
+  )[:12]  # of a misclassified image the loss is flat
   for image, label in zip(datasets.to_float(test.images[right]), test.labels[right]):
+
     def loss_fn(key, points):
       rows = oracle.query(key, points)
       return jax.vmap(objective.loss, in_axes=(0, None))(rows, jnp.int32(label)), rows

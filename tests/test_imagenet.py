@@ -4,10 +4,10 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
+import mobilenet
 import numpy as np
 import pytest
 
-import mobilenet
 from orjax import attacks
 from orjax import datasets
 from orjax import engine
@@ -55,14 +55,23 @@ def test_real_images_if_they_are_there():
 def test_shifted_products_are_the_depthwise_convolution(size, stride):
   rng = np.random.default_rng(0)
   x = rng.normal(size=(2, size, size, 6)).astype(np.float32)
-  layer = {"kernel": rng.normal(size=(3, 3, 1, 6)).astype(np.float32),
-           "bias": rng.normal(size=6).astype(np.float32)}
+  layer = {
+    "kernel": rng.normal(size=(3, 3, 1, 6)).astype(np.float32),
+    "bias": rng.normal(size=6).astype(np.float32),
+  }
   wanted = jax.lax.conv_general_dilated(
-      x, layer["kernel"], (stride, stride), "SAME", feature_group_count=6,
-      dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    x,
+    layer["kernel"],
+    (stride, stride),
+    "SAME",
+    feature_group_count=6,
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )
   np.testing.assert_allclose(
-      mobilenet.depthwise(layer, jnp.asarray(x), stride),
-      np.clip(np.asarray(wanted) + layer["bias"], 0, 6), atol=1e-5)
+    mobilenet.depthwise(layer, jnp.asarray(x), stride),
+    np.clip(np.asarray(wanted) + layer["bias"], 0, 6),
+    atol=1e-5,
+  )
 
 
 def test_the_example_model_needs_its_weights(monkeypatch):
@@ -74,12 +83,13 @@ def test_the_example_model_needs_its_weights(monkeypatch):
 def test_large_images_get_fewer_slots():
   task = lambda side: runner.Task({}, np.zeros((side, side, 3), np.float32), 0, 0, 0, {})
   clean = lambda variables: oracles.from_predict(
-      lambda v, x: jnp.zeros((len(x), 3)) + v, variables, rows_per_call=16)
-  threats = engine.ThreatModel(
-      clean, lambda v, setting: clean(v), lambda v, setting: clean(v))
+    lambda v, x: jnp.zeros((len(x), 3)) + v, variables, rows_per_call=16
+  )
+  threats = engine.ThreatModel(clean, lambda v, setting: clean(v), lambda v, setting: clean(v))
   attack = attacks.zoo(objectives.log_margin(), num_coordinates=128)
-  slots = [runner.choose_slots(attack, threats, jnp.float32(0), [task(side)] * 100)
-           for side in (32, 224)]
+  slots = [
+    runner.choose_slots(attack, threats, jnp.float32(0), [task(side)] * 100) for side in (32, 224)
+  ]
   assert slots == [7, 1]
 
 

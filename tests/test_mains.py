@@ -15,8 +15,15 @@ import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-_SMALL = ["--num_images=5", "--variance=0", "--variance=1e-4", "--max_queries=6000",
-          "--max_steps=60", "--slots_per_device=2", "--num_pictures=2"]
+_SMALL = [
+  "--num_images=5",
+  "--variance=0",
+  "--variance=1e-4",
+  "--max_queries=6000",
+  "--max_steps=60",
+  "--slots_per_device=2",
+  "--num_pictures=2",
+]
 
 
 def _command(main, *flags):
@@ -34,14 +41,16 @@ def attack(digits_model, tmp_path_factory):
   cache = tmp_path_factory.mktemp("cache")
   shared = [f"--model_dir={digits_model[2].parent}", f"--compilation_cache={cache}"]
 
-  def run(out, *flags, check=True, num_devices=1, wait=True, main="blackbox_attacks",
-          small=None):
+  def run(out, *flags, check=True, num_devices=1, wait=True, main="blackbox_attacks", small=None):
     if small is None:
       small = _SMALL if main.endswith("attacks") else []
     process = subprocess.Popen(
-        _command(main, *shared, *small, f"--out={out}", *flags),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=_environment(num_devices))
+      _command(main, *shared, *small, f"--out={out}", *flags),
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+      env=_environment(num_devices),
+    )
     if not wait:
       return process
     output, _ = process.communicate(timeout=600)
@@ -58,8 +67,9 @@ def undisturbed(attack, tmp_path_factory):
 
 
 def _ledger(out):
-  return sorted(b"".join(path.read_bytes() for path in sorted(out.glob("records*.jsonl")))
-                .splitlines())
+  return sorted(
+    b"".join(path.read_bytes() for path in sorted(out.glob("records*.jsonl"))).splitlines()
+  )
 
 
 def test_output_and_files(undisturbed):
@@ -81,7 +91,7 @@ def test_second_time_it_does_no_work(undisturbed, attack):
   before = _ledger(out)
   again = attack(out)
   assert "10 trials, 10 of them done before" in again
-  table = lambda text: text[text.index("| attack"):]
+  table = lambda text: text[text.index("| attack") :]
   assert table(again) == table(output) and _ledger(out) == before
 
 
@@ -126,53 +136,60 @@ def test_two_processes_give_the_same_bytes(undisturbed, attack, tmp_path):
   with socket.socket() as s:
     s.bind(("127.0.0.1", 0))
     port = s.getsockname()[1]
-  processes = [attack(tmp_path, f"--coordinator=127.0.0.1:{port}", "--num_processes=2",
-                      f"--process_id={i}", wait=False) for i in (0, 1)]
+  processes = [
+    attack(
+      tmp_path,
+      f"--coordinator=127.0.0.1:{port}",
+      "--num_processes=2",
+      f"--process_id={i}",
+      wait=False,
+    )
+    for i in (0, 1)
+  ]
   outputs = [process.communicate(timeout=600)[0] for process in processes]
   assert [process.returncode for process in processes] == [0, 0], outputs
   assert "clean success" in outputs[0] and "clean success" not in outputs[1]
-  assert {p.name for p in tmp_path.glob("*.jsonl")} == {
-      "records-0.jsonl", "records-1.jsonl"}
+  assert {p.name for p in tmp_path.glob("*.jsonl")} == {"records-0.jsonl", "records-1.jsonl"}
   assert all(path.stat().st_size for path in tmp_path.glob("*.jsonl"))
   assert _ledger(tmp_path) == _ledger(undisturbed[0])
 
 
 _REFUSED = [
-    (["--variance=-1"], "--variance=-1 is no variance: pass 0 or more"),
-    (["--variance=nan"], "--variance=nan is no variance"),
-    (["--dataset=svhn"], "value should be one of <digits|mnist|cifar10|imagenet2012>"),
-    (["--dataset=mnist", "--data_dir=/nonexistent"], "mnist is not under /nonexistent"),
-    (["--num_images=361"], "num_images=361 is more than the"),
-    (["--num_images=0"], "num_images"),
-    (["--max_queries=3"], "max_queries=3 does not pay for one step"),
-    (["--num_coordinates=65"], "num_coordinates=65 is more than the 64 entries"),
-    (["--out=/proc/nowhere"], "cannot write to /proc/nowhere"),
-    (["--varianze=1"], "Unknown command line flag 'varianze'"),
-    (["--spacing=nan"], "--spacing=nan must be above 0 and finite"),
-    (["--trade_off=0"], "--trade_off=0 must be above 0"),
-    (["--seed=4294967296"], "--seed=4294967296"),
-    (["--process_id=1"], "need --coordinator"),
-    (["--spacing=0.1", "--spacing=0.1"], "--spacing names a value twice"),
-    (["--num_samples=0"], "num_samples"),
-    (["--num_pairs=4"], "--num_pairs is not for --attack=zoo: leave it out"),
-    (["--attack=nes", "--num_coordinates=4"], "--num_coordinates is not for --attack=nes"),
-    (["--smoothing=1"], "--smoothing is not for --attack=zoo"),
-    (["--attack=nes", "--solver=newton"], "--solver is not for --attack=nes"),
-    (["--objective=margin", "--non_positive=zero"], "--non_positive is for"),
-    (["--start=far", "--targeted"], "--start=far is for untargeted attacks"),
-    (["--confidence=1"], "--confidence needs --objective=margin"),
-    (["--attack=nes", "--smoothing=0"], "--smoothing=0 must be above 0 and finite"),
-    (["surplus"], "unexpected argument 'surplus'"),
-    (["--attack=bandits", "--num_pairs=3"], "--num_pairs is not for --attack=bandits"),
-    (["--attack=ql", "--radius=0"], "--radius=0 must be above 0 and finite"),
-    (["--attack=ql", "--max_steps=9"], "--max_steps is not for --attack=ql"),
-    (["--importance=frozen"], "--importance needs --sizes"),
-    (["--model=none.py:factory"], "there is no file none.py"),
-    (["--dataset=imagenet2012"], "orjax trains no ImageNet network: pass yours with --model"),
-    (["--model=resnet18"], "--model=resnet18 needs --weights"),
-    (["--model=json:dumps", "--host_model=json:dumps"], "name two models"),
-    (["--max_rows=5"], "--max_rows is for --host_model"),
-    (["--split=train"], "--split is for --dataset=imagenet2012"),
+  (["--variance=-1"], "--variance=-1 is no variance: pass 0 or more"),
+  (["--variance=nan"], "--variance=nan is no variance"),
+  (["--dataset=svhn"], "value should be one of <digits|mnist|cifar10|imagenet2012>"),
+  (["--dataset=mnist", "--data_dir=/nonexistent"], "mnist is not under /nonexistent"),
+  (["--num_images=361"], "num_images=361 is more than the"),
+  (["--num_images=0"], "num_images"),
+  (["--max_queries=3"], "max_queries=3 does not pay for one step"),
+  (["--num_coordinates=65"], "num_coordinates=65 is more than the 64 entries"),
+  (["--out=/proc/nowhere"], "cannot write to /proc/nowhere"),
+  (["--varianze=1"], "Unknown command line flag 'varianze'"),
+  (["--spacing=nan"], "--spacing=nan must be above 0 and finite"),
+  (["--trade_off=0"], "--trade_off=0 must be above 0"),
+  (["--seed=4294967296"], "--seed=4294967296"),
+  (["--process_id=1"], "need --coordinator"),
+  (["--spacing=0.1", "--spacing=0.1"], "--spacing names a value twice"),
+  (["--num_samples=0"], "num_samples"),
+  (["--num_pairs=4"], "--num_pairs is not for --attack=zoo: leave it out"),
+  (["--attack=nes", "--num_coordinates=4"], "--num_coordinates is not for --attack=nes"),
+  (["--smoothing=1"], "--smoothing is not for --attack=zoo"),
+  (["--attack=nes", "--solver=newton"], "--solver is not for --attack=nes"),
+  (["--objective=margin", "--non_positive=zero"], "--non_positive is for"),
+  (["--start=far", "--targeted"], "--start=far is for untargeted attacks"),
+  (["--confidence=1"], "--confidence needs --objective=margin"),
+  (["--attack=nes", "--smoothing=0"], "--smoothing=0 must be above 0 and finite"),
+  (["surplus"], "unexpected argument 'surplus'"),
+  (["--attack=bandits", "--num_pairs=3"], "--num_pairs is not for --attack=bandits"),
+  (["--attack=ql", "--radius=0"], "--radius=0 must be above 0 and finite"),
+  (["--attack=ql", "--max_steps=9"], "--max_steps is not for --attack=ql"),
+  (["--importance=frozen"], "--importance needs --sizes"),
+  (["--model=none.py:factory"], "there is no file none.py"),
+  (["--dataset=imagenet2012"], "orjax trains no ImageNet network: pass yours with --model"),
+  (["--model=resnet18"], "--model=resnet18 needs --weights"),
+  (["--model=json:dumps", "--host_model=json:dumps"], "name two models"),
+  (["--max_rows=5"], "--max_rows is for --host_model"),
+  (["--split=train"], "--split is for --dataset=imagenet2012"),
 ]
 
 
@@ -191,8 +208,9 @@ def refused(attack, tmp_path_factory):
     yield {id(flags): future for (flags, _), future in zip(_REFUSED, futures)}
 
 
-@pytest.mark.parametrize("flags, message", _REFUSED,
-                         ids=lambda value: value[0] if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+  "flags, message", _REFUSED, ids=lambda value: value[0] if isinstance(value, list) else ""
+)
 def test_bad_input_is_one_sentence(refused, flags, message):
   code, output, out = refused[id(flags)].result()
   assert code == 1 and message in output and "Traceback" not in output
@@ -208,22 +226,42 @@ def test_folder_of_another_request_is_refused(undisturbed, attack):
 def test_checkpoint_of_another_model_is_refused(digits_model, attack, tmp_path):
   shutil.copytree(digits_model[2], tmp_path / "models" / "convnet_mnist")
   (tmp_path / "mnist").mkdir()
-  np.savez(tmp_path / "mnist" / "orjax-test.npz", labels=np.zeros(9, np.int32),
-           images=np.zeros((9, 28, 28, 1), np.uint8))
+  np.savez(
+    tmp_path / "mnist" / "orjax-test.npz",
+    labels=np.zeros(9, np.int32),
+    images=np.zeros((9, 28, 28, 1), np.uint8),
+  )
   code, output = attack(
-      tmp_path / "out", "--dataset=mnist", f"--data_dir={tmp_path}",
-      f"--model_dir={tmp_path / 'models'}", check=False)
+    tmp_path / "out",
+    "--dataset=mnist",
+    f"--data_dir={tmp_path}",
+    f"--model_dir={tmp_path / 'models'}",
+    check=False,
+  )
   assert code == 1 and "has model='convnet_digits', not 'convnet_mnist'" in output
   run = subprocess.run(
-      _command("train_classifier", "--dataset=digits", "--seed=3",
-               f"--model_dir={digits_model[2].parent}"),
-      capture_output=True, text=True, env=_environment(), check=False)
+    _command(
+      "train_classifier", "--dataset=digits", "--seed=3", f"--model_dir={digits_model[2].parent}"
+    ),
+    capture_output=True,
+    text=True,
+    env=_environment(),
+    check=False,
+  )
   assert run.returncode == 1 and "has seed=0, not 3" in run.stderr, run.stderr
 
 
 def test_sweep_over_spacings_and_averages_with_traces(attack, tmp_path):
-  flags = ["--num_images=1", "--spacing=1e-4", "--spacing=0.1", "--num_samples=1",
-           "--num_samples=2", "--max_steps=10", "--binary_search_steps=1", "--trace=1"]
+  flags = [
+    "--num_images=1",
+    "--spacing=1e-4",
+    "--spacing=0.1",
+    "--num_samples=1",
+    "--num_samples=2",
+    "--max_steps=10",
+    "--binary_search_steps=1",
+    "--trace=1",
+  ]
   output = attack(tmp_path, *flags)
   assert "spacings.png" in output and "traces.png" in output
   found = [json.loads(line) for line in _ledger(tmp_path)]
@@ -245,16 +283,31 @@ def test_informed_flagfiles_run_on_any_data_set(attack, tmp_path):
   folder = ROOT / "experiments" / "flagfiles"
   for name in ("informed_nes", "informed_zoo"):
     size = "--num_pairs=22" if name == "informed_nes" else "--num_coordinates=22"
-    attack(tmp_path / name, f"--flagfile={folder / f'{name}.flags'}", "--dataset=digits",
-           size, "--num_images=2", "--max_steps=60", "--max_queries=100000", small=[])
+    attack(
+      tmp_path / name,
+      f"--flagfile={folder / f'{name}.flags'}",
+      "--dataset=digits",
+      size,
+      "--num_images=2",
+      "--max_steps=60",
+      "--max_queries=100000",
+      small=[],
+    )
     records = [json.loads(line) for line in _ledger(tmp_path / name)]
     assert [r["num_queries"] for r in records] == [65 * 3 * 60] * 2
 
 
 def test_whitebox_main(attack, tmp_path):
-  output = attack(tmp_path, "--num_samples=1", "--num_samples=3", "--variance=1e-2",
-                  "--max_steps=150", "--binary_search_steps=4", "--trade_off=0.1",
-                  main="whitebox_attacks")
+  output = attack(
+    tmp_path,
+    "--num_samples=1",
+    "--num_samples=3",
+    "--variance=1e-2",
+    "--max_steps=150",
+    "--binary_search_steps=4",
+    "--trade_off=0.1",
+    main="whitebox_attacks",
+  )
   assert "averaging.png" in output
   clean = [r for r in map(json.loads, _ledger(tmp_path)) if not r["variance"]]
   assert all(r["clean_success"] for r in clean)
@@ -269,8 +322,7 @@ def test_calibration_keeps_its_rate(attack, tmp_path):
   for found in json.loads((tmp_path / "calibration.json").read_text())["found"]:
     low, high = found["interval"]
     assert low <= 0.05 <= high and found["stddev"] > 0.01
-  code, output = attack(tmp_path, "--misclassification_rate=0.6", check=False,
-                        main="calibrate")
+  code, output = attack(tmp_path, "--misclassification_rate=0.6", check=False, main="calibrate")
   assert code == 1 and "must be between 0 and 0.5" in output
 
 
@@ -281,18 +333,26 @@ def test_gradient_errors_fall_with_the_spacing(attack, tmp_path):
   boundary = found["at the boundary"]
   error = lambda name: np.mean(boundary[name]["errors"])
   assert error("linear margin, h = 0.0001") == pytest.approx(
-      1000 * error("linear margin, h = 0.1"), rel=0.2)
-  assert error("linear margin, h = 0.1") < np.mean(
-      boundary["linear margin, h = 0.1"]["true"]) / 2
+    1000 * error("linear margin, h = 0.1"), rel=0.2
+  )
+  assert error("linear margin, h = 0.1") < np.mean(boundary["linear margin, h = 0.1"]["true"]) / 2
 
 
 def test_theory_figures(tmp_path):
   run = subprocess.run(
-      _command("theory_figures", f"--out={tmp_path}", "--num_draws=20000"),
-      capture_output=True, text=True, env=_environment(), check=False)
+    _command("theory_figures", f"--out={tmp_path}", "--num_draws=20000"),
+    capture_output=True,
+    text=True,
+    env=_environment(),
+    check=False,
+  )
   assert run.returncode == 0, run.stderr
   assert {path.name for path in tmp_path.glob("*.png")} == {
-      "figure1b.png", "misclassification.png", "slope_errors.png", "training_loss.png"}
+    "figure1b.png",
+    "misclassification.png",
+    "slope_errors.png",
+    "training_loss.png",
+  }
   assert "| 0.5 " in (tmp_path / "table.md").read_text()
 
 
@@ -342,12 +402,21 @@ def test_the_users_own_model_in_jax_and_outside(attack, tmp_path):
   """The same records up to rounding, the same queries exactly, every row asked once."""
   own = tmp_path / "own.py"
   own.write_text(_OWN)
-  flags = ("--attack=ql", "--num_images=5", "--variance=0", "--variance=1e-3",
-           "--max_queries=1000", "--slots_per_device=4")
-  outputs = [attack(tmp_path / name, f"--{flag}={own}:{name}", *flags, small=[])
-             for flag, name in (("model", "inside"), ("host_model", "outside"))]
-  found = [[json.loads(line) for line in _ledger(tmp_path / name)]
-           for name in ("inside", "outside")]
+  flags = (
+    "--attack=ql",
+    "--num_images=5",
+    "--variance=0",
+    "--variance=1e-3",
+    "--max_queries=1000",
+    "--slots_per_device=4",
+  )
+  outputs = [
+    attack(tmp_path / name, f"--{flag}={own}:{name}", *flags, small=[])
+    for flag, name in (("model", "inside"), ("host_model", "outside"))
+  ]
+  found = [
+    [json.loads(line) for line in _ledger(tmp_path / name)] for name in ("inside", "outside")
+  ]
   assert len(found[0]) == len(found[1]) == 10 and "clean success" in outputs[1]
   for name in ("num_queries", "num_steps", "claimed", "clean_success", "index", "target"):
     assert [r[name] for r in found[0]] == [r[name] for r in found[1]], name
@@ -360,22 +429,31 @@ def test_the_users_own_model_in_jax_and_outside(attack, tmp_path):
   attack(tmp_path / "outside", f"--host_model={own}:outside", *flags, small=[])
   again = sum(map(int, (tmp_path / "own.py.rows").read_text().split()))
   assert again == asked + 10, "a finished run asks only which images it is about"
-  for name, message in (("wrong", "must return (apply, variables, image_shape, num_classes)"),
-                        ("none", "has no function none"),
-                        ("misfit", "apply fails on images of shape (2, 28, 28, 1)")):
+  for name, message in (
+    ("wrong", "must return (apply, variables, image_shape, num_classes)"),
+    ("none", "has no function none"),
+    ("misfit", "apply fails on images of shape (2, 28, 28, 1)"),
+  ):
     code, output = attack(tmp_path / name, f"--model={own}:{name}", check=False)
     assert code == 1 and message in output and output.startswith("error: ")
-  code, output = attack(tmp_path / "bench", f"--model={own}:inside", check=False,
-                        main="benchmark")
+  code, output = attack(tmp_path / "bench", f"--model={own}:inside", check=False, main="benchmark")
   assert code == 1 and "--model is for attacks: leave it out" in output
-  code, output = attack(tmp_path / "limited", f"--host_model={own}:outside", "--max_rows=800",
-                        *flags, check=False, small=[])
+  code, output = attack(
+    tmp_path / "limited",
+    f"--host_model={own}:outside",
+    "--max_rows=800",
+    *flags,
+    check=False,
+    small=[],
+  )
   assert code == 1 and "max_rows=800 does not allow" in output
-  code, output = attack(tmp_path / "traced", f"--host_model={own}:outside", "--trace=1",
-                        check=False)
+  code, output = attack(
+    tmp_path / "traced", f"--host_model={own}:outside", "--trace=1", check=False
+  )
   assert code == 1 and "--trace replays trials" in output
-  code, output = attack(tmp_path / "gradients", f"--host_model={own}:outside", check=False,
-                        main="whitebox_attacks")
+  code, output = attack(
+    tmp_path / "gradients", f"--host_model={own}:outside", check=False, main="whitebox_attacks"
+  )
   assert code == 1 and "--host_model is for attacks that only ask" in output
 
 
@@ -383,20 +461,32 @@ def test_figures_of_committed_results(tmp_path):
   results = ROOT / "experiments" / "results"
   folders = [results / "figure2_mnist" / "untargeted", results / "informed_mnist" / "nes"]
   run = subprocess.run(
-      _command("plot_figures", *(f"--records={f}" for f in folders), f"--figures={tmp_path}"),
-      capture_output=True, text=True, check=False)
+    _command("plot_figures", *(f"--records={f}" for f in folders), f"--figures={tmp_path}"),
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert run.returncode == 0, run.stderr
   assert {p.name for p in tmp_path.iterdir()} == {
-      "figure2.png", "pictures_untargeted.png", "pictures_nes.png"}
+    "figure2.png",
+    "pictures_untargeted.png",
+    "pictures_nes.png",
+  }
 
 
 def test_figures_from_the_ledger_alone(undisturbed, tmp_path):
   run = subprocess.run(
-      _command("plot_figures", f"--records={undisturbed[0]}", f"--figures={tmp_path}"),
-      capture_output=True, text=True, check=True)
+    _command("plot_figures", f"--records={undisturbed[0]}", f"--figures={tmp_path}"),
+    capture_output=True,
+    text=True,
+    check=True,
+  )
   assert str(tmp_path / "figure2.png") in run.stdout
-  assert (tmp_path / "figure2.png").read_bytes() == (
-      undisturbed[0] / "figure2.png").read_bytes()
-  run = subprocess.run(_command("plot_figures", f"--records={tmp_path / 'none'}"),
-                       capture_output=True, text=True, check=False)
+  assert (tmp_path / "figure2.png").read_bytes() == (undisturbed[0] / "figure2.png").read_bytes()
+  run = subprocess.run(
+    _command("plot_figures", f"--records={tmp_path / 'none'}"),
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert run.returncode == 1 and "error: " in run.stderr

@@ -24,8 +24,8 @@ def test_log_margin_untargeted_and_targeted():
 @pytest.mark.parametrize("row, label", [([0.9, -0.2, -0.1], 0), ([-0.5, -0.2, -0.1], 0)])
 def test_three_rules_for_a_negative_probability(row, label):
   clamp, zero, discard = (
-      _loss(objectives.log_margin(non_positive=rule), row, label)
-      for rule in objectives.NON_POSITIVE)
+    _loss(objectives.log_margin(non_positive=rule), row, label) for rule in objectives.NON_POSITIVE
+  )
   leader = np.log(max(row[0], 0) + 1e-30)
   np.testing.assert_allclose(clamp, max(0, leader - np.log(1e-30)), rtol=1e-5)
   assert zero == 0
@@ -54,8 +54,7 @@ def test_success_tests():
   for targeted in (False, True):
     achieved = jax.vmap(objectives.margin(targeted=targeted).achieved, in_axes=(None, 0))
     expected = np.arange(3) == 1
-    np.testing.assert_array_equal(achieved(row, jnp.arange(3)),
-                                  expected if targeted else ~expected)
+    np.testing.assert_array_equal(achieved(row, jnp.arange(3)), expected if targeted else ~expected)
 
 
 @pytest.mark.parametrize("targeted", [False, True])
@@ -78,5 +77,6 @@ def test_cross_entropy_of_a_noisy_answer_looks_at_its_own_probability_only():
   row = jnp.asarray([0.97, 0.5, -0.3, 0.2])
   for label, wanted in ((0, np.log(0.97)), (2, np.log(1e-30))):
     assert float(objectives.cross_entropy().loss(row, jnp.int32(label))) == pytest.approx(
-        wanted, rel=1e-5)
+      wanted, rel=1e-5
+    )
   assert objectives.cross_entropy().achieved(row, jnp.int32(1))

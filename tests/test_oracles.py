@@ -58,8 +58,9 @@ def test_per_class_stddev():
 
 def test_covariance_factor():
   factor = np.array([[1, 0, 0], [2, 1, 0], [0, 0.5, 0.3]], np.float32)
-  np.testing.assert_allclose(np.cov(_noise(factor, num_images=40000).T), factor @ factor.T,
-                             atol=0.12)
+  np.testing.assert_allclose(
+    np.cov(_noise(factor, num_images=40000).T), factor @ factor.T, atol=0.12
+  )
 
 
 def test_mean_shifts_the_answers():
@@ -96,7 +97,8 @@ def test_averaging_charges_every_sample_and_shrinks_the_noise():
 def test_averaging_asks_the_network_once():
   images = _images(4)
   network = oracles.from_predict(
-      lambda variables, x: x.reshape(len(x), -1) @ variables["weights"], linear_variables())
+    lambda variables, x: x.reshape(len(x), -1) @ variables["weights"], linear_variables()
+  )
 
   def flops(num_samples):
     oracle = oracles.averaged(oracles.with_output_noise(network, 1.0), num_samples)
@@ -152,8 +154,11 @@ def test_products_are_lowered_at_highest_precision_whatever_the_default():
   for default in ("bfloat16", "tensorfloat32", None):
     with jax.default_matmul_precision(default):
       text = jax.jit(query).lower(variables, images).as_text()
-    products = [line for line in text.splitlines()
-                if "stablehlo.convolution" in line or "stablehlo.dot_general" in line]
+    products = [
+      line
+      for line in text.splitlines()
+      if "stablehlo.convolution" in line or "stablehlo.dot_general" in line
+    ]
     assert len(products) == 7
     for line in products:
       assert line.count("HIGHEST") == 2, line
@@ -188,7 +193,8 @@ def test_a_random_classifier_draws_each_row_from_a_key_of_its_own(linear_images)
   keys = jax.random.split(key(), 4)
   under_vmap = jax.vmap(whole.query, in_axes=(0, None))(keys, images)
   np.testing.assert_allclose(
-      under_vmap[2], whole.query(jax.random.split(key(), 4)[2], images), rtol=1e-5)
+    under_vmap[2], whole.query(jax.random.split(key(), 4)[2], images), rtol=1e-5
+  )
   slope = jax.grad(lambda x: oracle.query(key(), x)[:, 0].sum())(images)
   weights = np.asarray(linear_variables()["weights"])[:, 0].reshape(images.shape[1:])
   np.testing.assert_allclose(slope, np.broadcast_to(weights, slope.shape), rtol=1e-5)

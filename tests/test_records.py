@@ -12,11 +12,29 @@ from orjax import records
 
 def a_record(**changes):
   record = {
-      "dataset": "digits", "model": "m", "defense": "output_noise", "variance": 1e-4,
-      "attack": "zoo", "targeted": False, "num_samples": 1, "seed": 0, "run": 0, "index": 3,
-      "label": 1, "target": None, "claimed": True, "clean_success": True,
-      "defended_success_rate": 0.5, "noise_error_rate": 0.0, "num_steps": 7,
-      "num_queries": 70, "l2": 1.5, "linf": 0.5, "zero_gradients": 0.0, "setting": {}}
+    "dataset": "digits",
+    "model": "m",
+    "defense": "output_noise",
+    "variance": 1e-4,
+    "attack": "zoo",
+    "targeted": False,
+    "num_samples": 1,
+    "seed": 0,
+    "run": 0,
+    "index": 3,
+    "label": 1,
+    "target": None,
+    "claimed": True,
+    "clean_success": True,
+    "defended_success_rate": 0.5,
+    "noise_error_rate": 0.0,
+    "num_steps": 7,
+    "num_queries": 70,
+    "l2": 1.5,
+    "linf": 0.5,
+    "zero_gradients": 0.0,
+    "setting": {},
+  }
   return {**record, **changes}
 
 
@@ -77,9 +95,16 @@ def test_folder_that_cannot_be_made(tmp_path):
     records.read_json(tmp_path, "manifest.json")
 
 
-@pytest.mark.parametrize("successes, trials, interval", [
-    (0, 10, (0.0, 0.2775)), (5, 10, (0.2366, 0.7634)), (10, 10, (0.7225, 1.0)),
-    (81, 263, (0.2553, 0.3662)), (0, 0, (0.0, 1.0))])
+@pytest.mark.parametrize(
+  "successes, trials, interval",
+  [
+    (0, 10, (0.0, 0.2775)),
+    (5, 10, (0.2366, 0.7634)),
+    (10, 10, (0.7225, 1.0)),
+    (81, 263, (0.2553, 0.3662)),
+    (0, 0, (0.0, 1.0)),
+  ],
+)
 def test_wilson(successes, trials, interval):
   """Newcombe (1998), table I, method 3, for 81 of 263."""
   np.testing.assert_allclose(records.wilson(successes, trials), interval, atol=6e-5)
@@ -92,8 +117,17 @@ def test_run_error():
 
 
 def test_summary():
-  members = [a_record(index=i, claimed=True, clean_success=i < 2, l2=float(i + 1),
-                      num_queries=10 * i, noise_error_rate=0.25) for i in range(4)]
+  members = [
+    a_record(
+      index=i,
+      claimed=True,
+      clean_success=i < 2,
+      l2=float(i + 1),
+      num_queries=10 * i,
+      noise_error_rate=0.25,
+    )
+    for i in range(4)
+  ]
   summary = records.summarise(members)
   assert summary["claimed"] == 1 and summary["clean_success"] == 0.5
   assert summary["l2"] == 1.5  # over the two that fool the clean model
@@ -113,7 +147,9 @@ def test_pictures_accumulate(tmp_path):
 
 
 def test_readers_import_no_jax():
-  code = ("import sys; sys.path.insert(0, 'experiments'); import plot_figures, tables; "
-          "assert 'jax' not in sys.modules, 'jax'; "
-          "assert 'tensorflow_datasets' not in sys.modules")
+  code = (
+    "import sys; sys.path.insert(0, 'experiments'); import plot_figures, tables; "
+    "assert 'jax' not in sys.modules, 'jax'; "
+    "assert 'tensorflow_datasets' not in sys.modules"
+  )
   subprocess.run([sys.executable, "-c", code], check=True)

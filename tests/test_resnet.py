@@ -22,12 +22,17 @@ def _state_dict(blocks, bottleneck, seed=0):
 
   def conv(name, features, channels, size):
     scale = np.sqrt(2 / (channels * size**2))
-    tensors[f"{name}.weight"] = (
-        scale * rng.normal(size=(features, channels, size, size))).astype(np.float32)
+    tensors[f"{name}.weight"] = (scale * rng.normal(size=(features, channels, size, size))).astype(
+      np.float32
+    )
 
   def norm(name, features):
-    for kind, low, high in (("weight", 0.5, 1.5), ("bias", -0.2, 0.2),
-                            ("running_mean", -0.2, 0.2), ("running_var", 0.5, 1.5)):
+    for kind, low, high in (
+      ("weight", 0.5, 1.5),
+      ("bias", -0.2, 0.2),
+      ("running_mean", -0.2, 0.2),
+      ("running_var", 0.5, 1.5),
+    ):
       tensors[f"{name}.{kind}"] = rng.uniform(low, high, features).astype(np.float32)
     tensors[f"{name}.num_batches_tracked"] = np.array(7)
 
@@ -35,12 +40,15 @@ def _state_dict(blocks, bottleneck, seed=0):
   norm("bn1", 64)
   channels = 64
   for group, num_blocks in enumerate(blocks, 1):
-    inner = 64 * 2**(group - 1)
+    inner = 64 * 2 ** (group - 1)
     out = inner * (4 if bottleneck else 1)
     for i in range(num_blocks):
       at = f"layer{group}.{i}"
-      plan = ([(inner, channels, 1), (inner, inner, 3), (out, inner, 1)] if bottleneck
-              else [(out, channels, 3), (out, out, 3)])
+      plan = (
+        [(inner, channels, 1), (inner, inner, 3), (out, inner, 1)]
+        if bottleneck
+        else [(out, channels, 3), (out, out, 3)]
+      )
       for number, shape in enumerate(plan, 1):
         conv(f"{at}.conv{number}", *shape)
         norm(f"{at}.bn{number}", shape[0])
@@ -55,8 +63,7 @@ def _state_dict(blocks, bottleneck, seed=0):
 
 def _windows(x, size, stride, padding, fill=0.0):
   """[N, C, h, w, size, size]: what every output sees of x [N, C, H, W]."""
-  x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)),
-             constant_values=fill)
+  x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)), constant_values=fill)
   views = np.lib.stride_tricks.sliding_window_view(x, (size, size), (2, 3))
   return views[:, :, ::stride, ::stride]
 
@@ -73,8 +80,9 @@ def _numpy_forward(tensors, blocks, bottleneck, images):
 
   def norm(name, x):
     part = lambda kind: tensors[f"{name}.{kind}"].astype(np.float64)[:, None, None]
-    seen[name] = ((x - part("running_mean")) / np.sqrt(part("running_var") + 1e-5)
-                  * part("weight") + part("bias"))
+    seen[name] = (x - part("running_mean")) / np.sqrt(part("running_var") + 1e-5) * part(
+      "weight"
+    ) + part("bias")
     return seen[name]
 
   mean, stddev = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -97,8 +105,9 @@ def _numpy_forward(tensors, blocks, bottleneck, images):
   return seen
 
 
-@pytest.mark.parametrize("name, suffix", [
-    ("resnet18", "safetensors"), ("resnet34", "npz"), ("resnet50", "npz")])
+@pytest.mark.parametrize(
+  "name, suffix", [("resnet18", "safetensors"), ("resnet34", "npz"), ("resnet50", "npz")]
+)
 def test_layer_by_layer_as_numpy(name, suffix, tmp_path):
   module = getattr(resnet, name)()
   tensors = _state_dict(module.blocks, module.bottleneck)
@@ -111,11 +120,14 @@ def test_layer_by_layer_as_numpy(name, suffix, tmp_path):
   variables = torchvision.load(str(path), jax.eval_shape(classifier.init, jax.random.key(0)))
   images = np.random.default_rng(1).uniform(size=(2, 48, 48, 3)).astype(np.float32)
   with oracles.full_precision():
-    logits, state = jax.jit(lambda v, x: module.apply(
-        v, x, capture_intermediates=True))(variables, jnp.asarray(images))
+    logits, state = jax.jit(lambda v, x: module.apply(v, x, capture_intermediates=True))(
+      variables, jnp.asarray(images)
+    )
   seen = _numpy_forward(tensors, module.blocks, module.bottleneck, images)
-  flat = {".".join(key.key for key in keys[:-2]): value for keys, value in
-          jax.tree_util.tree_leaves_with_path(state["intermediates"])}
+  flat = {
+    ".".join(key.key for key in keys[:-2]): value
+    for keys, value in jax.tree_util.tree_leaves_with_path(state["intermediates"])
+  }
   compared = 0
   for at, wanted in seen.items():
     pieces = at.replace("downsample.", "downsample_").split(".")
@@ -125,8 +137,9 @@ def test_layer_by_layer_as_numpy(name, suffix, tmp_path):
     np.testing.assert_allclose(found, wanted, atol=2e-4 * np.abs(wanted).max(), err_msg=at)
     compared += 1
   assert compared == len(flat) - 1 and compared > 40  # all but the network's own output
-  np.testing.assert_allclose(logits, classifier.apply(variables, images),
-                             atol=1e-4 * np.abs(logits).max())
+  np.testing.assert_allclose(
+    logits, classifier.apply(variables, images), atol=1e-4 * np.abs(logits).max()
+  )
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

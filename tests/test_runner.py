@@ -18,30 +18,55 @@ from orjax import runner
 def threat_model(predict, num_samples=1):
   clean = lambda variables: oracles.from_predict(predict, variables)
   defended = lambda variables, setting: oracles.with_output_noise(
-      clean(variables), setting["stddev"])
-  asked = lambda variables, setting: oracles.averaged(
-      defended(variables, setting), num_samples)
+    clean(variables), setting["stddev"]
+  )
+  asked = lambda variables, setting: oracles.averaged(defended(variables, setting), num_samples)
   return engine.ThreatModel(clean, defended, asked)
 
 
 def make_tasks(images, labels, stddevs=(0.0, 1e-4, 1e-2), num_runs=2):
-  return [runner.Task({"stddev": stddev, "run": run, "index": i}, image, int(label), run, i,
-                      {"stddev": np.float32(stddev)}, expected_steps=-stddev)
-          for stddev in stddevs for run in range(num_runs)
-          for i, (image, label) in enumerate(zip(images, labels))]
+  return [
+    runner.Task(
+      {"stddev": stddev, "run": run, "index": i},
+      image,
+      int(label),
+      run,
+      i,
+      {"stddev": np.float32(stddev)},
+      expected_steps=-stddev,
+    )
+    for stddev in stddevs
+    for run in range(num_runs)
+    for i, (image, label) in enumerate(zip(images, labels))
+  ]
 
 
 def _attack(num_coordinates=5):
-  return attacks.zoo(objectives.log_margin(), num_coordinates=num_coordinates, max_steps=30,
-                     binary_search_steps=2, check_every=10, initial_trade_off=1.0)
+  return attacks.zoo(
+    objectives.log_margin(),
+    num_coordinates=num_coordinates,
+    max_steps=30,
+    binary_search_steps=2,
+    check_every=10,
+    initial_trade_off=1.0,
+  )
 
 
 def _run(tasks, plan, model=None, statistics=None, **kwargs):
   predict, variables = model or (linear_predict, linear_variables())
   outcomes = runner.run(
-      kwargs.pop("attack", _attack()), objectives.log_margin(), threat_model(predict),
-      variables, tasks, seed=0, max_queries=kwargs.pop("max_queries", 500), num_draws=20,
-      plan=plan, statistics=statistics, **kwargs)
+    kwargs.pop("attack", _attack()),
+    objectives.log_margin(),
+    threat_model(predict),
+    variables,
+    tasks,
+    seed=0,
+    max_queries=kwargs.pop("max_queries", 500),
+    num_draws=20,
+    plan=plan,
+    statistics=statistics,
+    **kwargs,
+  )
   return {tuple(o.task.identity.values()): o for o in outcomes}
 
 
@@ -62,9 +87,11 @@ def reference(linear_images):
   return _run(make_tasks(*linear_images), runner.Plan(3, 7, _devices(1)))
 
 
-@pytest.mark.parametrize("plan", [
-    (3, 7, 8), (3, 1, 1), (3, 1000, 2), (1, 7, 1), (5, 4, 3), (8, 7, 1)],
-    ids=lambda p: f"{p[0]} slots, chunk {p[1]}, {p[2]} devices")
+@pytest.mark.parametrize(
+  "plan",
+  [(3, 7, 8), (3, 1, 1), (3, 1000, 2), (1, 7, 1), (5, 4, 3), (8, 7, 1)],
+  ids=lambda p: f"{p[0]} slots, chunk {p[1]}, {p[2]} devices",
+)
 def test_plan_never_changes_a_record_of_a_linear_model(linear_images, reference, plan):
   slots, chunk, devices = plan
   tasks = make_tasks(*linear_images)
@@ -72,8 +99,9 @@ def test_plan_never_changes_a_record_of_a_linear_model(linear_images, reference,
 
 
 def test_order_never_changes_a_record(linear_images, reference):
-  tasks = [task._replace(expected_steps=float(i))
-           for i, task in enumerate(make_tasks(*linear_images))]
+  tasks = [
+    task._replace(expected_steps=float(i)) for i, task in enumerate(make_tasks(*linear_images))
+  ]
   _assert_same(reference, _run(tasks, runner.Plan(3, 7, _devices(1))))
 
 
@@ -107,8 +135,11 @@ def test_a_sweep_compiles_once(linear_images):
     calls.append(images.shape)
     return linear_predict(variables, images)
 
-  _run(make_tasks(*linear_images, stddevs=(0.0, 1e-3, 1e-2, 1e-1)),
-       runner.Plan(3, 7, _devices(1)), model=(predict, linear_variables()))
+  _run(
+    make_tasks(*linear_images, stddevs=(0.0, 1e-3, 1e-2, 1e-1)),
+    runner.Plan(3, 7, _devices(1)),
+    model=(predict, linear_variables()),
+  )
   # At most: who asks outside JAX, shapes of a step, advance, verify, each possibly traced by
   # custom_vmap twice; the four variances share them.
   assert len(calls) <= 11
@@ -118,8 +149,7 @@ def test_few_steps_are_wasted(linear_images):
   images, labels = linear_images
   statistics = runner.Statistics()
   tasks = make_tasks(images, labels, stddevs=(0.0, 1e-6, 1e-4, 1e-2, 1e-1), num_runs=5)
-  outcomes = _run(tasks, runner.Plan(4, 16, _devices(1)), statistics=statistics,
-                  max_queries=10**5)
+  outcomes = _run(tasks, runner.Plan(4, 16, _devices(1)), statistics=statistics, max_queries=10**5)
   assert len(tasks) == 200
   steps = [o.num_steps for o in outcomes.values()]
   assert min(steps) < max(steps) and sum(steps) == statistics.useful_steps
@@ -129,15 +159,25 @@ def test_few_steps_are_wasted(linear_images):
 
 def test_snapshot_goes_on_where_the_run_was(linear_images, reference, tmp_path):
   tasks = make_tasks(*linear_images)
-  plan = runner.Plan(3, 2, _devices(1), snapshot=str(tmp_path / "snapshot.npz"),
-                     seconds_between_snapshots=0.0)
+  plan = runner.Plan(
+    3, 2, _devices(1), snapshot=str(tmp_path / "snapshot.npz"), seconds_between_snapshots=0.0
+  )
   found, steps_before = {}, 0
   for _ in range(30):  # killed again and again
     left = [task for task in tasks if tuple(task.identity.values()) not in found]
     statistics = runner.Statistics()
-    outcomes = runner.run(_attack(), objectives.log_margin(), threat_model(linear_predict),
-                          linear_variables(), left, seed=0, max_queries=500, num_draws=20,
-                          plan=plan, statistics=statistics)
+    outcomes = runner.run(
+      _attack(),
+      objectives.log_margin(),
+      threat_model(linear_predict),
+      linear_variables(),
+      left,
+      seed=0,
+      max_queries=500,
+      num_draws=20,
+      plan=plan,
+      statistics=statistics,
+    )
     for outcome, _ in zip(outcomes, range(3)):
       found[tuple(outcome.task.identity.values())] = outcome
     outcomes.close()
@@ -160,9 +200,16 @@ def test_snapshot_of_another_shape_is_passed_over(linear_images, reference, tmp_
   path = tmp_path / "snapshot.npz"
   tasks = make_tasks(*linear_images)
   outcomes = runner.run(
-      _attack(), objectives.log_margin(), threat_model(linear_predict), linear_variables(),
-      tasks, seed=0, max_queries=500, num_draws=20,
-      plan=runner.Plan(2, 2, _devices(1), str(path), 0.0))
+    _attack(),
+    objectives.log_margin(),
+    threat_model(linear_predict),
+    linear_variables(),
+    tasks,
+    seed=0,
+    max_queries=500,
+    num_draws=20,
+    plan=runner.Plan(2, 2, _devices(1), str(path), 0.0),
+  )
   next(outcomes)
   outcomes.close()
   assert path.exists()
@@ -175,12 +222,17 @@ def test_snapshot_of_another_shape_is_passed_over(linear_images, reference, tmp_
 def test_nan_is_reported_as_such(linear_images, when):
   def predict(variables, images):
     moved = jnp.abs(images - 0.5).max((1, 2, 3), keepdims=True)[:, :, 0, 0] > (
-        -1.0 if when == "always" else 0.25)
+      -1.0 if when == "always" else 0.25
+    )
     return jnp.where(moved, jnp.nan, linear_predict(variables, images))
 
   with pytest.raises(FloatingPointError, match="NaN or infinity"):
-    _run(make_tasks(*linear_images), runner.Plan(3, 7, _devices(1)),
-         model=(predict, linear_variables()), max_queries=10**5)
+    _run(
+      make_tasks(*linear_images),
+      runner.Plan(3, 7, _devices(1)),
+      model=(predict, linear_variables()),
+      max_queries=10**5,
+    )
 
 
 def test_verdict_tells_luck_from_success(linear_images):

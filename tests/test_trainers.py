@@ -19,11 +19,14 @@ from orjax.models import wide_resnet
 def _linear():
   """The linear model as a classifier; nothing in it is random."""
   apply = conftest.linear_logits
-  return Classifier(lambda key: {"params": conftest.linear_variables()},
-                    lambda variables, x: apply(variables["params"], x),
-                    lambda variables, keys, x: apply(variables["params"], x),
-                    lambda variables, key, x: (apply(variables["params"], x), variables),
-                    conftest.IMAGE_SHAPE, conftest.NUM_CLASSES)
+  return Classifier(
+    lambda key: {"params": conftest.linear_variables()},
+    lambda variables, x: apply(variables["params"], x),
+    lambda variables, keys, x: apply(variables["params"], x),
+    lambda variables, key, x: (apply(variables["params"], x), variables),
+    conftest.IMAGE_SHAPE,
+    conftest.NUM_CLASSES,
+  )
 
 
 def test_learning_rate_of_madry_falls_where_published_and_scales():
@@ -33,7 +36,8 @@ def test_learning_rate_of_madry_falls_where_published_and_scales():
     state = optimizer.init(params)
     update = jax.jit(optimizer.update)
     at = lambda step: jax.tree.map(
-        lambda x: jnp.full_like(x, step) if x.dtype == jnp.int32 else jnp.zeros_like(x), state)
+      lambda x: jnp.full_like(x, step) if x.dtype == jnp.int32 else jnp.zeros_like(x), state
+    )
     zero = jax.tree.map(jnp.zeros_like, params)
     for share, rate in ((0, 0.1), (0.49, 0.1), (0.5, 0.01), (0.74, 0.01), (0.75, 0.001)):
       updates, _ = update(zero, at(int(share * num_steps)), params)
@@ -46,9 +50,14 @@ def test_learning_rate_of_madry_falls_where_published_and_scales():
 def test_crops_and_flips_are_shifts_by_two_and_mirrors():
   image = np.arange(1, 26, dtype=np.float32).reshape(5, 5, 1)
   padded = np.pad(image, ((2, 2), (2, 2), (0, 0)))
-  possible = {x.tobytes(): (i, j, flip) for i in range(5) for j in range(5)
-              for flip, x in enumerate((padded[i:i + 5, j:j + 5],
-                                        np.ascontiguousarray(padded[i:i + 5, j:j + 5][:, ::-1])))}
+  possible = {
+    x.tobytes(): (i, j, flip)
+    for i in range(5)
+    for j in range(5)
+    for flip, x in enumerate(
+      (padded[i : i + 5, j : j + 5], np.ascontiguousarray(padded[i : i + 5, j : j + 5][:, ::-1]))
+    )
+  }
   batch = jnp.broadcast_to(jnp.asarray(image)[None], (400, 5, 5, 1))
   found = np.asarray(trainers.crop_and_flip(jax.random.key(0), batch))
   drawn = [possible[x.tobytes()] for x in found]
@@ -61,8 +70,7 @@ def test_noise_on_the_logits_is_inside_the_loss(linear_images):
   images = np.round(images * 255).astype(np.uint8)
   loss = {}
   for stddev in (0.0, 100.0):
-    step = jax.jit(trainers.trainer(
-        classifier, trainers.zoo_optimizer(), logit_stddev=stddev).step)
+    step = jax.jit(trainers.trainer(classifier, trainers.zoo_optimizer(), logit_stddev=stddev).step)
     state = trainers.trainer(classifier, trainers.zoo_optimizer()).init(jax.random.key(0))
     found = [step(jax.random.key(i), state, images, labels)[1] for i in range(200)]
     loss[stddev] = np.array([metrics["loss"] for metrics in found])
@@ -77,15 +85,18 @@ def test_noise_on_the_logits_is_inside_the_loss(linear_images):
 def test_adversary_lands_on_the_worst_corner_of_a_linear_model(linear_images, statistics):
   images, labels = linear_images
   two = _linear()._replace(
-      apply=lambda v, x: conftest.linear_logits(v["params"], x)[:, :2],
-      apply_train=lambda v, key, x: (conftest.linear_logits(v["params"], x)[:, :2], v))
+    apply=lambda v, x: conftest.linear_logits(v["params"], x)[:, :2],
+    apply_train=lambda v, key, x: (conftest.linear_logits(v["params"], x)[:, :2], v),
+  )
   variables = two.init(jax.random.key(0))
   labels = np.arange(len(labels), dtype=np.int32) % 2
   weights = np.asarray(variables["params"]["weights"]).reshape(4, 4, 1, 3)
-  adversary = trainers.pgd_adversary(radius=0.1, step_size=0.03, num_steps=10,
-                                     statistics=statistics)
+  adversary = trainers.pgd_adversary(
+    radius=0.1, step_size=0.03, num_steps=10, statistics=statistics
+  )
   found = jax.jit(lambda key, x, y: adversary(key, two, variables, x, y))(
-      jax.random.key(0), jnp.asarray(images), jnp.asarray(labels))
+    jax.random.key(0), jnp.asarray(images), jnp.asarray(labels)
+  )
   for x, image, label in zip(found, images, labels):
     down = np.sign(weights[..., label] - weights[..., 1 - label])
     np.testing.assert_allclose(x, np.clip(image - 0.1 * down, 0, 1), atol=1e-6)
@@ -110,28 +121,46 @@ def _small_resnet():
     logits, updates = module.apply(variables, x, train=True, mutable=["batch_stats"])
     return logits, {**variables, **updates}
 
-  return Classifier(lambda key: jax.jit(module.init)(key, images), module.apply,
-                    lambda variables, keys, x: module.apply(variables, x), apply_train,
-                    (8, 8, 1), 10)
+  return Classifier(
+    lambda key: jax.jit(module.init)(key, images),
+    module.apply,
+    lambda variables, keys, x: module.apply(variables, x),
+    apply_train,
+    (8, 8, 1),
+    10,
+  )
 
 
-@pytest.mark.parametrize("make, adversarial", [
-    (lambda: models.build("convnet_digits"), False), (_small_resnet, True)])
+@pytest.mark.parametrize(
+  "make, adversarial", [(lambda: models.build("convnet_digits"), False), (_small_resnet, True)]
+)
 def test_one_device_and_eight_give_one_loss_curve(make, adversarial, tmp_path):
   classifier = make()
   train, test = (datasets.load("digits", split) for split in ("train", "test"))
-  optimizer = (trainers.madry_optimizer(50)
-               if adversarial else trainers.zoo_optimizer(10.0))
+  optimizer = trainers.madry_optimizer(50) if adversarial else trainers.zoo_optimizer(10.0)
   adversary = trainers.pgd_adversary(radius=0.1, step_size=0.05, num_steps=2)
   trainer = trainers.trainer(
-      classifier, optimizer, logit_stddev=1.0, augment=trainers.crop_and_flip,
-      adversary=adversary if adversarial else None)
+    classifier,
+    optimizer,
+    logit_stddev=1.0,
+    augment=trainers.crop_and_flip,
+    adversary=adversary if adversarial else None,
+  )
   curves = {}
   for num_devices in (1, 8):
     folder = tmp_path / str(num_devices)
-    training.fit(trainer, train, seed=0, num_steps=50, batch_size=64, directory=str(folder),
-                 meta={"model": "m"}, test=test, devices=jax.devices()[:num_devices],
-                 apply=lambda variables, key, x: classifier.apply(variables, x))
+    training.fit(
+      trainer,
+      train,
+      seed=0,
+      num_steps=50,
+      batch_size=64,
+      directory=str(folder),
+      meta={"model": "m"},
+      test=test,
+      devices=jax.devices()[:num_devices],
+      apply=lambda variables, key, x: classifier.apply(variables, x),
+    )
     lines = (folder / training.METRICS).read_text().splitlines()
     curves[num_devices] = [json.loads(line)["loss"] for line in lines]
   assert len(curves[1]) == 5 and np.ptp(curves[1]) > 0.05
@@ -143,12 +172,23 @@ def test_what_no_training_can_do_is_refused_before_any_work(tmp_path):
   train, test = (datasets.load("digits", split) for split in ("train", "test"))
   trainer = trainers.trainer(classifier, trainers.zoo_optimizer())
   fit = lambda trainer=trainer, meta=None, **kw: training.fit(
-      trainer, train, **{"seed": 0, "num_steps": 1, "batch_size": 64, "test": test,
-                         "directory": str(tmp_path), "devices": jax.devices()[:1],
-                         "meta": meta or {"model": "m"},
-                         "apply": lambda v, key, x: classifier.apply(v, x), **kw})
-  with pytest.raises(ValueError, match="batch of 60 images does not divide over 8 devices: "
-                                       "pass a multiple of 8"):
+    trainer,
+    train,
+    **{
+      "seed": 0,
+      "num_steps": 1,
+      "batch_size": 64,
+      "test": test,
+      "directory": str(tmp_path),
+      "devices": jax.devices()[:1],
+      "meta": meta or {"model": "m"},
+      "apply": lambda v, key, x: classifier.apply(v, x),
+      **kw,
+    },
+  )
+  with pytest.raises(
+    ValueError, match="batch of 60 images does not divide over 8 devices: pass a multiple of 8"
+  ):
     fit(batch_size=60, devices=jax.devices())
   with pytest.raises(ValueError, match="num_steps must be at least 1, not 0"):
     fit(num_steps=0)

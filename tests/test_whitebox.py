@@ -40,28 +40,48 @@ def _run(attack, objective, asked, images, labels, *, clean=None, variables=None
   variables = conftest.linear_variables() if variables is None else variables
   clean = asked if clean is None else clean
   threats = engine.ThreatModel(
-      lambda v: oracles.from_predict(clean, v),
-      lambda v, setting: oracles.from_predict(clean, v),
-      lambda v, setting: oracles.from_predict(asked, v))
-  tasks = [runner.Task({"index": i}, images[i], int(labels[i]), 0, i, {"stddev": 0.0})
-           for i in range(len(images))]
-  found = runner.run(attack, objective, threats, variables, tasks, seed=0,
-                     max_queries=10**6, num_draws=2, plan=runner.Plan(2))
+    lambda v: oracles.from_predict(clean, v),
+    lambda v, setting: oracles.from_predict(clean, v),
+    lambda v, setting: oracles.from_predict(asked, v),
+  )
+  tasks = [
+    runner.Task({"index": i}, images[i], int(labels[i]), 0, i, {"stddev": 0.0})
+    for i in range(len(images))
+  ]
+  found = runner.run(
+    attack,
+    objective,
+    threats,
+    variables,
+    tasks,
+    seed=0,
+    max_queries=10**6,
+    num_draws=2,
+    plan=runner.Plan(2),
+  )
   return sorted(found, key=lambda outcome: outcome.task.index)
 
 
-@pytest.mark.parametrize("objective", [
-    objectives.logit_cross_entropy(), objectives.margin(confidence=50.0)])
+@pytest.mark.parametrize(
+  "objective", [objectives.logit_cross_entropy(), objectives.margin(confidence=50.0)]
+)
 @pytest.mark.parametrize("num_restarts", [1, 3])
 def test_lands_on_the_worst_corner_of_a_linear_model(objective, num_restarts):
   images = np.random.default_rng(1).uniform(0, 1, (6, *conftest.IMAGE_SHAPE)).astype(np.float32)
   variables = conftest.linear_variables()
   labels = np.asarray(_two_logits(variables, jnp.asarray(images)).argmax(-1))
   weights = np.asarray(variables["weights"]).reshape(4, 4, 1, 3)
-  attack = attacks.whitebox_pgd(objective, radius=_RADIUS, step_size=0.02, num_steps=12,
-                                num_restarts=num_restarts, stop_at_success=False)
+  attack = attacks.whitebox_pgd(
+    objective,
+    radius=_RADIUS,
+    step_size=0.02,
+    num_steps=12,
+    num_restarts=num_restarts,
+    stop_at_success=False,
+  )
   for outcome, image, label in zip(
-      _run(attack, objective, _two_logits, images, labels), images, labels):
+    _run(attack, objective, _two_logits, images, labels), images, labels
+  ):
     down = weights[..., label] - weights[..., 1 - label]
     corner = np.clip(image - _RADIUS * np.sign(down), 0, 1)
     np.testing.assert_allclose(outcome.adversarial, corner, atol=1e-6)
@@ -80,9 +100,12 @@ def test_a_saturated_softmax_has_no_gradient_and_a_scaled_one_has(linear_images)
   # The random start may itself be a success; all others are stuck there.
   stuck = [outcome for outcome in blind if not outcome.clean_success]
   assert len(stuck) > 3 and all(outcome.zero_gradients > 0.8 for outcome in stuck)
-  for objective in (objectives.margin(confidence=50.0), objectives.dlr(),
-                    objectives.logit_cross_entropy(by_margin=True),
-                    objectives.logit_cross_entropy(divisor=1e5)):
+  for objective in (
+    objectives.margin(confidence=50.0),
+    objectives.dlr(),
+    objectives.logit_cross_entropy(by_margin=True),
+    objectives.logit_cross_entropy(divisor=1e5),
+  ):
     seeing = _run(attacks.whitebox_pgd(objective, **shared), objective, steep, images, labels)
     assert all(outcome.clean_success and outcome.claimed for outcome in seeing)
     assert all(outcome.zero_gradients == 0 for outcome in seeing)
@@ -111,11 +134,13 @@ def test_logit_cross_entropy_is_exact_and_its_divisors_divide():
   for divisor in (1.0, 4.0):
     objective = objectives.logit_cross_entropy(divisor=divisor)
     np.testing.assert_allclose(
-        objective.loss(row, 0), reference(np.asarray(row, float) / divisor)[0], rtol=1e-6)
+      objective.loss(row, 0), reference(np.asarray(row, float) / divisor)[0], rtol=1e-6
+    )
   by_margin = objectives.logit_cross_entropy(by_margin=True)
   for scale in (1.0, 1e4):
     np.testing.assert_allclose(
-        by_margin.loss(scale * row, 0), reference(np.asarray(row, float) / 1.5)[0], rtol=1e-5)
+      by_margin.loss(scale * row, 0), reference(np.asarray(row, float) / 1.5)[0], rtol=1e-5
+    )
   targeted = objectives.logit_cross_entropy(targeted=True)
   assert targeted.loss(row, 1) == -objectives.logit_cross_entropy().loss(row, 1)
   assert targeted.achieved(row, 0) and not targeted.achieved(row, 1)
@@ -141,8 +166,7 @@ def test_float64_sees_what_float32_does_not(linear_images):
   blind = _run(attack, objective, steep, images, labels)
   with jax.enable_x64(True):
     variables = jax.tree.map(lambda x: x.astype(jnp.float64), conftest.linear_variables())
-    seeing = _run(attack, objective, steep, images.astype(np.float64), labels,
-                  variables=variables)
+    seeing = _run(attack, objective, steep, images.astype(np.float64), labels, variables=variables)
   assert seeing[0].adversarial.dtype == np.float64
   count = lambda outcomes: sum(outcome.clean_success for outcome in outcomes)
   zeros = lambda outcomes: np.mean([outcome.zero_gradients for outcome in outcomes])
@@ -156,8 +180,9 @@ def test_transfer_follows_the_substitute_and_is_judged_by_the_target(linear_imag
   target = lambda v, x: _logits(v["target"], x)
   other = lambda v, x: _logits(v["other"], x)
   objective = objectives.margin(confidence=50.0)
-  attack = attacks.whitebox_pgd(objective, radius=0.3, step_size=0.05, num_steps=10,
-                                stop_at_success=False)
+  attack = attacks.whitebox_pgd(
+    objective, radius=0.3, step_size=0.05, num_steps=10, stop_at_success=False
+  )
   found = _run(attack, objective, other, images, labels, clean=target, variables=variables)
   for outcome in found:
     x = jnp.asarray(outcome.adversarial)[None]
@@ -177,8 +202,9 @@ def test_rounds_begin_anew_and_end():
   def step(key, oracle, example, state):
     del key, oracle, example
     drawn.append(float(state.adversarial))
-    return state, StepInfo(state.adversarial, jnp.zeros((), bool), jnp.zeros((), bool),
-                           jnp.int32(1), jnp.zeros((), bool))
+    return state, StepInfo(
+      state.adversarial, jnp.zeros((), bool), jnp.zeros((), bool), jnp.int32(1), jnp.zeros((), bool)
+    )
 
   attack = attacks.in_rounds(Attack(init, step), num_steps=2, num_rounds=3)
   key, example = jax.random.key(0), Example(jnp.zeros(()), jnp.int32(0))
@@ -203,8 +229,8 @@ def test_as_many_rows_as_reported(linear_images):
   base = oracles.Oracle(lambda key, x: counting(x))
   attack = attacks.whitebox_pgd(objectives.logit_cross_entropy(), num_steps=3, num_restarts=2)
   result = trials.attack_one(
-      jax.random.key(0), attack, base, jnp.asarray(images[0]), labels[0],
-      max_queries=1000)
+    jax.random.key(0), attack, base, jnp.asarray(images[0]), labels[0], max_queries=1000
+  )
   jax.effects_barrier()
   assert result.num_queries == sum(rows) == 2 * 4
 

@@ -39,7 +39,7 @@ def _numpy_zoo(image, label, coordinates_of_step, tanh_space, *, c=2.0, h=1e-2, 
     p = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
     other = np.max(np.where(np.arange(3) == label, -10000, p))
     hinge = max(0, np.log(p[label] + 1e-30) - np.log(other + 1e-30))
-    return np.sum((x - reference)**2) + c * hinge
+    return np.sum((x - reference) ** 2) + c * hinge
 
   modifier, mt, vt = np.zeros(16), np.zeros(16), np.zeros(16)
   epoch = np.ones(16)
@@ -52,7 +52,7 @@ def _numpy_zoo(image, label, coordinates_of_step, tanh_space, *, c=2.0, h=1e-2, 
       g = (loss(modifier + e) - loss(modifier - e)) / (2 * h)
       mt[i] = 0.9 * mt[i] + 0.1 * g
       vt[i] = 0.999 * vt[i] + 0.001 * g**2
-      corr = np.sqrt(1 - 0.999**epoch[i]) / (1 - 0.9**epoch[i])
+      corr = np.sqrt(1 - 0.999 ** epoch[i]) / (1 - 0.9 ** epoch[i])
       moves[i] = -lr * corr * mt[i] / (np.sqrt(vt[i]) + 1e-8)
       epoch[i] += 1
     modifier += moves
@@ -65,8 +65,13 @@ def _numpy_zoo(image, label, coordinates_of_step, tanh_space, *, c=2.0, h=1e-2, 
 def test_iterations_equal_the_official_arithmetic(linear_images, tanh_space):
   image, label = linear_images[0][0], int(linear_images[1][0])
   attack = attacks.coordinate_descent(
-      objectives.log_margin(), attacks.adam(), trade_off=2.0, num_coordinates=6,
-      spacing=1e-2, tanh_space=tanh_space)
+    objectives.log_margin(),
+    attacks.adam(),
+    trade_off=2.0,
+    num_coordinates=6,
+    spacing=1e-2,
+    tanh_space=tanh_space,
+  )
   example = Example(jnp.asarray(image), jnp.int32(label))
   state = attack.init(jax.random.key(0), example)
   coordinates, losses = [], []
@@ -88,10 +93,17 @@ def test_zoo_reaches_the_closest_point_of_a_linear_model(linear_images, targeted
   images, labels = linear_images
   objective = objectives.log_margin(targeted=targeted)
   wanted = (labels + 1) % 3 if targeted else labels
-  attack = attacks.zoo(objective, num_coordinates=8, spacing=1e-3, initial_trade_off=0.1,
-                       binary_search_steps=6, max_steps=300)
-  result = jax.jit(lambda key: trials.attack_batch(
-      key, attack, _oracle(), images, wanted, max_queries=10**7))(jax.random.key(0))
+  attack = attacks.zoo(
+    objective,
+    num_coordinates=8,
+    spacing=1e-3,
+    initial_trade_off=0.1,
+    binary_search_steps=6,
+    max_steps=300,
+  )
+  result = jax.jit(
+    lambda key: trials.attack_batch(key, attack, _oracle(), images, wanted, max_queries=10**7)
+  )(jax.random.key(0))
   assert np.asarray(result.claimed).all()
   distances = np.linalg.norm((np.asarray(result.adversarial) - images).reshape(8, -1), axis=1)
   classes = np.asarray(linear_logits(linear_variables(), result.adversarial).argmax(-1))
@@ -101,8 +113,9 @@ def test_zoo_reaches_the_closest_point_of_a_linear_model(linear_images, targeted
     logits = np.asarray(linear_logits(variables, images), np.float64)
     weights = np.asarray(variables["weights"], np.float64)
     rows = np.arange(8)
-    closest = ((logits[rows, labels] - logits[rows, wanted])
-               / np.linalg.norm(weights[:, labels] - weights[:, wanted], axis=0))
+    closest = (logits[rows, labels] - logits[rows, wanted]) / np.linalg.norm(
+      weights[:, labels] - weights[:, wanted], axis=0
+    )
   else:
     closest = np.array([closest_distance(x, y) for x, y in zip(images, labels)])
   assert (distances > closest - 1e-4).all()
@@ -114,18 +127,26 @@ def test_images_stay_in_the_box():
   image = jnp.asarray(np.random.default_rng(0).integers(0, 2, (1, 4, 4, 1)), jnp.float32)
   label = linear_logits(linear_variables(), image).argmax(-1)
   for tanh_space in (False, True):
-    attack = attacks.zoo(objectives.log_margin(), num_coordinates=16, spacing=1e-3,
-                         initial_trade_off=100.0, binary_search_steps=1, max_steps=100,
-                         tanh_space=tanh_space)
-    result = trials.attack_batch(jax.random.key(0), attack, _oracle(), image, label,
-                                 max_queries=10**6)
+    attack = attacks.zoo(
+      objectives.log_margin(),
+      num_coordinates=16,
+      spacing=1e-3,
+      initial_trade_off=100.0,
+      binary_search_steps=1,
+      max_steps=100,
+      tanh_space=tanh_space,
+    )
+    result = trials.attack_batch(
+      jax.random.key(0), attack, _oracle(), image, label, max_queries=10**6
+    )
     assert (result.adversarial >= 0).all() and (result.adversarial <= 1).all()
 
 
 def test_tanh_space_maps_back():
   image = jnp.linspace(0.0, 1.0, 11)
-  np.testing.assert_allclose(geometry.from_tanh_space(geometry.to_tanh_space(image)), image,
-                             atol=1e-6)
+  np.testing.assert_allclose(
+    geometry.from_tanh_space(geometry.to_tanh_space(image)), image, atol=1e-6
+  )
   assert jnp.isfinite(geometry.to_tanh_space(image)).all()
 
 
@@ -150,8 +171,7 @@ def _scripted(losses, successes=None):
     del key, oracle
     n = state.num_steps
     success = jnp.zeros((), bool) if successes is None else jnp.asarray(successes)[n]
-    info = StepInfo(losses[n], success, jnp.zeros((), bool), jnp.int32(1),
-                    jnp.zeros((), bool))
+    info = StepInfo(losses[n], success, jnp.zeros((), bool), jnp.int32(1), jnp.zeros((), bool))
     adversarial = example.image + (n + 1).astype(jnp.float32)
     return state._replace(num_steps=n + 1, adversarial=adversarial), info
 
@@ -199,9 +219,10 @@ def test_binary_search_follows_the_official_rule():
         del key, oracle, example
         seen.append(float(trade_off))
         true = jnp.ones((), bool)
-        return state, StepInfo(jnp.float32(0), trade_off >= threshold, true, jnp.int32(1),
-                               ~true)
+        return state, StepInfo(jnp.float32(0), trade_off >= threshold, true, jnp.int32(1), ~true)
+
       return Attack(init, step)
+
     return make
 
   attack = wrappers.binary_search(succeeds_from(2.0), num_steps=7, initial=0.01)

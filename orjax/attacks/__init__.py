@@ -3,17 +3,17 @@
 from orjax.attacks.bandits import bandits
 from orjax.attacks.carlini_wagner import carlini_wagner
 from orjax.attacks.carlini_wagner import descent
-from orjax.attacks.coarse_to_fine import CoarseToFine
 from orjax.attacks.coarse_to_fine import coarse_to_fine_descent
+from orjax.attacks.coarse_to_fine import CoarseToFine
 from orjax.attacks.coordinate_descent import coordinate_descent
-from orjax.attacks.pgd import Plateau
 from orjax.attacks.pgd import pgd
+from orjax.attacks.pgd import Plateau
 from orjax.attacks.pgd import ql
 from orjax.attacks.pgd import whitebox_pgd
-from orjax.attacks.solvers import Solver
 from orjax.attacks.solvers import adam
 from orjax.attacks.solvers import adam_newton
 from orjax.attacks.solvers import newton
+from orjax.attacks.solvers import Solver
 from orjax.attacks.starts import low_frequency_noise
 from orjax.attacks.starts import uniform
 from orjax.attacks.successes import confirmed
@@ -26,7 +26,28 @@ from orjax.attacks.wrappers import patience
 from orjax.attacks.zoo import zoo
 
 __all__ = [
-    "CoarseToFine", "Plateau", "Solver", "adam", "adam_newton", "bandits", "binary_search",
-    "carlini_wagner", "coarse_to_fine_descent", "confirmed", "coordinate_descent",
-    "descent", "in_rounds", "keep_best", "low_frequency_noise", "newton", "patience",
-    "pgd", "ql", "uniform", "until_outside", "until_success", "whitebox_pgd", "zoo"]
+  "CoarseToFine",
+  "Plateau",
+  "Solver",
+  "adam",
+  "adam_newton",
+  "bandits",
+  "binary_search",
+  "carlini_wagner",
+  "coarse_to_fine_descent",
+  "confirmed",
+  "coordinate_descent",
+  "descent",
+  "in_rounds",
+  "keep_best",
+  "low_frequency_noise",
+  "newton",
+  "patience",
+  "pgd",
+  "ql",
+  "uniform",
+  "until_outside",
+  "until_success",
+  "whitebox_pgd",
+  "zoo",
+]

@@ -33,10 +33,18 @@ def exponentiated_gradient(prior: jax.Array, gradient: jax.Array, rate: float) -
   return jnp.tanh(jnp.clip(odds, -_MAX_ODDS, _MAX_ODDS) / 2)
 
 
-def bandits(objective: Objective, *, radius: float = 0.05, norm: str = "linf",
-            step_size: float = 0.01, prior_learning_rate: float = 100.0,
-            exploration: float = 1.0, spacing: float = 0.1, prior_size: int | None = 50,
-            confirmations: int = 0) -> Attack:
+def bandits(
+  objective: Objective,
+  *,
+  radius: float = 0.05,
+  norm: str = "linf",
+  step_size: float = 0.01,
+  prior_learning_rate: float = 100.0,
+  exploration: float = 1.0,
+  spacing: float = 0.1,
+  prior_size: int | None = 50,
+  confirmations: int = 0,
+) -> Attack:
   """The bandit attack with time and data priors (Bandits-TD), until the first success.
 
   Every step moves the image along the prior, and the prior by one antithetic comparison
@@ -75,31 +83,47 @@ def bandits(objective: Objective, *, radius: float = 0.05, norm: str = "linf",
     height, width, channels = image.shape
     shape = (height, width) if prior_size is None else (prior_size, prior_size)
     if prior_size is not None and prior_size > min(height, width):
-      raise ValueError(f"prior_size={prior_size} is more than the {min(height, width)} pixels "
-                       f"along a side of the image: ask for at most that many tiles")
+      raise ValueError(
+        f"prior_size={prior_size} is more than the {min(height, width)} pixels "
+        f"along a side of the image: ask for at most that many tiles"
+      )
     return BanditsState(image, jnp.zeros((*shape, channels), image.dtype), image)
 
   def step(key, oracle, example, state):
     direction_key, query_key = jax.random.split(key)
     image, prior = state.image, state.prior
     up = lambda tiles: geometry.enlarge(tiles, *image.shape[:2])
-    noise = exploration * jax.random.normal(
-        direction_key, prior.shape, image.dtype) / jnp.sqrt(float(prior.size))
-    probes = [image + spacing * geometry.steepest(up(direction), "l2")
-              for direction in (prior + noise, prior - noise)]
+    noise = (
+      exploration
+      * jax.random.normal(direction_key, prior.shape, image.dtype)
+      / jnp.sqrt(float(prior.size))
+    )
+    probes = [
+      image + spacing * geometry.steepest(up(direction), "l2")
+      for direction in (prior + noise, prior - noise)
+    ]
     (loss, up_loss, down_loss), rows = objectives.asked(objective, oracle, example.label)(
-        query_key, jnp.stack([image, *probes]))
+      query_key, jnp.stack([image, *probes])
+    )
     # The prior points to where the loss falls.
     gradient = (down_loss - up_loss) / (spacing * exploration) * noise
     gradient = jnp.where(jnp.isfinite(gradient), gradient, 0)
-    prior = (exponentiated_gradient(prior, gradient, prior_learning_rate)
-             if norm == "linf" else prior + prior_learning_rate * gradient)
-    moved = geometry.project(image + step_size * geometry.steepest(up(prior), norm),
-                             example.image, radius, norm)
+    prior = (
+      exponentiated_gradient(prior, gradient, prior_learning_rate)
+      if norm == "linf"
+      else prior + prior_learning_rate * gradient
+    )
+    moved = geometry.project(
+      image + step_size * geometry.steepest(up(prior), norm), example.image, radius, norm
+    )
     achieved = objective.achieved(rows[0], example.label)
-    info = StepInfo(loss, achieved, jnp.zeros((), bool),
-                    jnp.int32(3 * oracle.queries_per_row),
-                    ~achieved & (gradient == 0).all())
+    info = StepInfo(
+      loss,
+      achieved,
+      jnp.zeros((), bool),
+      jnp.int32(3 * oracle.queries_per_row),
+      ~achieved & (gradient == 0).all(),
+    )
     return BanditsState(moved, prior, image), info
 
   attack = Attack(init, step)

@@ -1,6 +1,7 @@
 """Carlini and Wagner's l2 attack, on any gradient: exact or estimated."""
 
-from typing import Any, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +26,14 @@ class DescentState(NamedTuple):
   adversarial: jax.Array
 
 
-def descent(objective: Objective, estimator: Estimator, *, trade_off: jax.Array,
-            learning_rate: float = 0.01, start: Start | None = None) -> Attack:
+def descent(
+  objective: Objective,
+  estimator: Estimator,
+  *,
+  trade_off: jax.Array,
+  learning_rate: float = 0.01,
+  start: Start | None = None,
+) -> Attack:
   """One iteration a step: Adam in tanh space on ||x - x0||^2 + c objective.loss.
 
   The estimate is of the objective's gradient with respect to the image, the only part
@@ -55,28 +62,39 @@ def descent(objective: Objective, estimator: Estimator, *, trade_off: jax.Array,
   def step(key, oracle, example, state):
     image, pull_back = jax.vjp(geometry.from_tanh_space, state.w)
     reference = geometry.from_tanh_space(geometry.to_tanh_space(example.image))
-    found = estimator.estimate(
-        key, objectives.asked(objective, oracle, example.label), image)
+    found = estimator.estimate(key, objectives.asked(objective, oracle, example.label), image)
     # A direction that is no number says nothing.
     slope = jnp.where(jnp.isfinite(found.gradient), found.gradient, 0)
-    gradient, = pull_back(2 * (image - reference) + trade_off * slope)
+    (gradient,) = pull_back(2 * (image - reference) + trade_off * slope)
     with jax.numpy_dtype_promotion("standard"):  # optax's own counter needs it
       updates, optimizer_state = optimizer.update(gradient, state.optimizer)
     loss = jnp.sum(jnp.square(image - reference)) + trade_off * found.value
     achieved = objective.achieved(found.answer, example.label)
-    info = StepInfo(loss, achieved, jnp.zeros((), bool),
-                    jnp.int32(estimator.num_points * oracle.queries_per_row),
-                    ~achieved & (found.gradient == 0).all())
+    info = StepInfo(
+      loss,
+      achieved,
+      jnp.zeros((), bool),
+      jnp.int32(estimator.num_points * oracle.queries_per_row),
+      ~achieved & (found.gradient == 0).all(),
+    )
     return DescentState(state.w + updates, optimizer_state, image), info
 
   return Attack(init, step)
 
 
-def carlini_wagner(objective: Objective, estimator: Estimator | None = None, *,
-                   learning_rate: float = 0.01, initial_trade_off: float = 1e-3,
-                   binary_search_steps: int = 9, max_steps: int = 10_000,
-                   check_every: int | None = 1000, check_average: bool = False,
-                   start: Start | None = None, confirmations: int = 0) -> Attack:
+def carlini_wagner(
+  objective: Objective,
+  estimator: Estimator | None = None,
+  *,
+  learning_rate: float = 0.01,
+  initial_trade_off: float = 1e-3,
+  binary_search_steps: int = 9,
+  max_steps: int = 10_000,
+  check_every: int | None = 1000,
+  check_average: bool = False,
+  start: Start | None = None,
+  confirmations: int = 0,
+) -> Attack:
   """Carlini and Wagner's l2 attack, whole: the smallest l2 distance that succeeds.
 
   Binary search over c of Adam in tanh space with abort-early. The reference works on
@@ -104,11 +122,18 @@ def carlini_wagner(objective: Objective, estimator: Estimator | None = None, *,
   estimator = estimators.autodiff() if estimator is None else estimator
 
   def with_trade_off(trade_off):
-    return descent(objective, estimator, trade_off=trade_off, learning_rate=learning_rate,
-                   start=start)
+    return descent(
+      objective, estimator, trade_off=trade_off, learning_rate=learning_rate, start=start
+    )
 
   return wrappers.smallest(
-      with_trade_off, objective, initial_trade_off=initial_trade_off,
-      binary_search_steps=binary_search_steps, max_steps=max_steps,
-      check_every=check_every, check_average=check_average,
-      outside=start is not None, confirmations=confirmations)
+    with_trade_off,
+    objective,
+    initial_trade_off=initial_trade_off,
+    binary_search_steps=binary_search_steps,
+    max_steps=max_steps,
+    check_every=check_every,
+    check_average=check_average,
+    outside=start is not None,
+    confirmations=confirmations,
+  )

@@ -4,7 +4,8 @@ The modifier of every size lives in the upper left corner of one array of the la
 that shapes never change; what depends on the size is looked up by the stage.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,13 +59,20 @@ class CoarseToFineState(NamedTuple):
 
 def _check(coarse):
   if coarse.importance not in IMPORTANCE:
-    raise ValueError(f"importance must be one of {', '.join(IMPORTANCE)}, not "
-                     f"{coarse.importance!r}")
+    raise ValueError(
+      f"importance must be one of {', '.join(IMPORTANCE)}, not {coarse.importance!r}"
+    )
   rising = lambda numbers: all(a < b for a, b in zip(numbers, numbers[1:]))
-  if not (coarse.sizes and rising(coarse.sizes) and rising(coarse.resize_at)
-          and len(coarse.resize_at) == len(coarse.sizes) - 1):
-    raise ValueError(f"sizes must rise, with one rising resize_at for each after the first, "
-                     f"not {coarse.sizes} with {coarse.resize_at}")
+  if not (
+    coarse.sizes
+    and rising(coarse.sizes)
+    and rising(coarse.resize_at)
+    and len(coarse.resize_at) == len(coarse.sizes) - 1
+  ):
+    raise ValueError(
+      f"sizes must rise, with one rising resize_at for each after the first, "
+      f"not {coarse.sizes} with {coarse.resize_at}"
+    )
 
 
 def _corner(weights, rows, columns):
@@ -72,9 +80,15 @@ def _corner(weights, rows, columns):
   return np.pad(weights, ((0, rows - weights.shape[0]), (0, columns - weights.shape[1])))
 
 
-def coarse_to_fine_descent(objective: Objective, solver: solvers.Solver,
-                           coarse: CoarseToFine, *, trade_off: jax.Array,
-                           num_coordinates: int = 128, spacing: float = 1e-4) -> Attack:
+def coarse_to_fine_descent(
+  objective: Objective,
+  solver: solvers.Solver,
+  coarse: CoarseToFine,
+  *,
+  trade_off: jax.Array,
+  num_coordinates: int = 128,
+  spacing: float = 1e-4,
+) -> Attack:
   """One iteration of ZOO on a coarse modifier a step: 2 num_coordinates + 1 rows.
 
   As `coordinate_descent` in tanh space, with the modifier enlarged bilinearly to the
@@ -102,14 +116,24 @@ def coarse_to_fine_descent(objective: Objective, solver: solvers.Solver,
   side = coarse.sizes[-1]
   sizes = jnp.asarray(coarse.sizes)
   resize_at = jnp.asarray(coarse.resize_at, jnp.int32)
-  growths = jnp.asarray(np.stack(
-      [_corner(geometry.bilinear_weights(a, b), side, side)
-       for a, b in zip(coarse.sizes, (*coarse.sizes[1:], side))]))
+  growths = jnp.asarray(
+    np.stack(
+      [
+        _corner(geometry.bilinear_weights(a, b), side, side)
+        for a, b in zip(coarse.sizes, (*coarse.sizes[1:], side))
+      ]
+    )
+  )
 
   def enlargements(height, width):
-    return [jnp.asarray(np.stack(
-        [_corner(geometry.bilinear_weights(size, pixels), pixels, side)
-         for size in coarse.sizes])) for pixels in (height, width)]
+    return [
+      jnp.asarray(
+        np.stack(
+          [_corner(geometry.bilinear_weights(size, pixels), pixels, side) for size in coarse.sizes]
+        )
+      )
+      for pixels in (height, width)
+    ]
 
   def blocks(size):
     """The block of each line of the array, and whether the line is in use."""
@@ -125,15 +149,22 @@ def coarse_to_fine_descent(objective: Objective, solver: solvers.Solver,
   def init(key, example):
     del key
     channels = example.image.shape[2]
-    if num_coordinates > coarse.sizes[0]**2 * channels:
-      raise ValueError(f"num_coordinates={num_coordinates} is more than the "
-                       f"{coarse.sizes[0]**2 * channels} entries of the first modifier: ask "
-                       f"for at most that many")
+    if num_coordinates > coarse.sizes[0] ** 2 * channels:
+      raise ValueError(
+        f"num_coordinates={num_coordinates} is more than the "
+        f"{coarse.sizes[0] ** 2 * channels} entries of the first modifier: ask "
+        f"for at most that many"
+      )
     modifier = jnp.zeros((side, side, channels), example.image.dtype)
     image = geometry.from_tanh_space(geometry.to_tanh_space(example.image))
     return CoarseToFineState(
-        modifier, jnp.ones((_GRID, _GRID, channels), modifier.dtype),
-        solver.init(modifier.size), jnp.zeros((), jnp.int32), jnp.zeros((), bool), image)
+      modifier,
+      jnp.ones((_GRID, _GRID, channels), modifier.dtype),
+      solver.init(modifier.size),
+      jnp.zeros((), jnp.int32),
+      jnp.zeros((), bool),
+      image,
+    )
 
   def grown(state):
     """Resizes the modifier if it is time, and brings the importance up to date."""
@@ -147,10 +178,13 @@ def coarse_to_fine_descent(objective: Objective, solver: solvers.Solver,
     if coarse.importance == "uniform":
       refreshing = jnp.zeros_like(resizing)
     importance = jnp.where(
-        refreshing, importance_of(state.modifier, sizes[before]), state.importance)
+      refreshing, importance_of(state.modifier, sizes[before]), state.importance
+    )
     return stage, state._replace(
-        modifier=select(larger, state.modifier), importance=importance,
-        solver=jax.tree.map(select, fresh, state.solver))
+      modifier=select(larger, state.modifier),
+      importance=importance,
+      solver=jax.tree.map(select, fresh, state.solver),
+    )
 
   def log_weights(importance, size):
     block, used = blocks(size)
@@ -164,8 +198,11 @@ def coarse_to_fine_descent(objective: Objective, solver: solvers.Solver,
     stage, state = grown(state)
     tall, wide = (weights[stage] for weights in enlargements(height, width))
     coordinates = estimators.draw_coordinates(
-        coordinate_key, state.modifier.size, num_coordinates,
-        log_weights(state.importance, sizes[stage]).reshape(-1))
+      coordinate_key,
+      state.modifier.size,
+      num_coordinates,
+      log_weights(state.importance, sizes[stage]).reshape(-1),
+    )
     # A coordinate's bump in the image: an outer product, in one channel.
     row, column = coordinates // (side * channels), coordinates // channels % side
     bumps = tall.T[row][:, :, None] * wide.T[column][:, None, :]
@@ -174,22 +211,40 @@ def coarse_to_fine_descent(objective: Objective, solver: solvers.Solver,
     origin = geometry.to_tanh_space(image)
     here = origin + jnp.einsum("hs,stc,wt->hwc", tall, state.modifier, wide)
     points = geometry.from_tanh_space(
-        jnp.concatenate([here[None], here[None] + offsets, here[None] - offsets]))
-    losses, rows = measure(objective, trade_off, oracle, query_key, points,
-                           geometry.from_tanh_space(origin), example.label)
+      jnp.concatenate([here[None], here[None] + offsets, here[None] - offsets])
+    )
+    losses, rows = measure(
+      objective,
+      trade_off,
+      oracle,
+      query_key,
+      points,
+      geometry.from_tanh_space(origin),
+      example.label,
+    )
     loss, slopes, curvatures = estimators.central_differences(losses, spacing)
     moves, solver_state = solver.update(state.solver, coordinates, slopes, curvatures)
     modifier = state.modifier.reshape(-1).at[coordinates].add(moves)
     achieved = objective.achieved(rows[0], example.label)
     if coarse.reset_adam:
       first = achieved & ~state.succeeded
-      solver_state = jax.tree.map(lambda new, old: jnp.where(first, new, old),
-                                  solver.init(modifier.size), solver_state)
-    info = StepInfo(loss, achieved, jnp.zeros((), bool),
-                    jnp.int32(len(points) * oracle.queries_per_row),
-                    ~achieved & (slopes == 0).all())
+      solver_state = jax.tree.map(
+        lambda new, old: jnp.where(first, new, old), solver.init(modifier.size), solver_state
+      )
+    info = StepInfo(
+      loss,
+      achieved,
+      jnp.zeros((), bool),
+      jnp.int32(len(points) * oracle.queries_per_row),
+      ~achieved & (slopes == 0).all(),
+    )
     return CoarseToFineState(
-        modifier.reshape(state.modifier.shape), state.importance, solver_state,
-        state.num_steps + 1, state.succeeded | achieved, points[0]), info
+      modifier.reshape(state.modifier.shape),
+      state.importance,
+      solver_state,
+      state.num_steps + 1,
+      state.succeeded | achieved,
+      points[0],
+    ), info
 
   return Attack(init, step)

@@ -1,6 +1,7 @@
 """ZOO's iteration: coordinate descent on central differences."""
 
-from typing import Any, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +18,15 @@ from orjax.types import Oracle
 from orjax.types import StepInfo
 
 
-def measure(objective: Objective, trade_off: jax.Array, oracle: Oracle, key: Key,
-            points: jax.Array, reference: jax.Array, label: jax.Array,
-            ) -> tuple[jax.Array, jax.Array]:
+def measure(
+  objective: Objective,
+  trade_off: jax.Array,
+  oracle: Oracle,
+  key: Key,
+  points: jax.Array,
+  reference: jax.Array,
+  label: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
   """What ZOO minimises, ||x - x0||^2 + c loss, at points [N, H, W, C].
 
   Returns:
@@ -38,9 +45,16 @@ class CoordinateDescentState(NamedTuple):
   adversarial: jax.Array
 
 
-def coordinate_descent(objective: Objective, solver: solvers.Solver, *, trade_off: jax.Array,
-                       num_coordinates: int = 128, spacing: float = 1e-4,
-                       tanh_space: bool = False, start: Start | None = None) -> Attack:
+def coordinate_descent(
+  objective: Objective,
+  solver: solvers.Solver,
+  *,
+  trade_off: jax.Array,
+  num_coordinates: int = 128,
+  spacing: float = 1e-4,
+  tanh_space: bool = False,
+  start: Start | None = None,
+) -> Attack:
   """One iteration of ZOO a step: 2 num_coordinates + 1 rows in one query.
 
   Minimises ||x - x0||^2 + trade_off * objective.loss over a modifier of the image, along
@@ -76,10 +90,12 @@ def coordinate_descent(objective: Objective, solver: solvers.Solver, *, trade_of
     modifier = jnp.zeros_like(image)
     if start is not None:
       modifier = start(key, image)
-      modifier = (geometry.to_tanh_space(modifier) - geometry.to_tanh_space(image)
-                  if tanh_space else modifier - image)
-    return CoordinateDescentState(
-        modifier, solver.init(modifier.size), to_image(modifier, image))
+      modifier = (
+        geometry.to_tanh_space(modifier) - geometry.to_tanh_space(image)
+        if tanh_space
+        else modifier - image
+      )
+    return CoordinateDescentState(modifier, solver.init(modifier.size), to_image(modifier, image))
 
   def step(key, oracle, example, state):
     coordinate_key, query_key = jax.random.split(key)
@@ -88,17 +104,22 @@ def coordinate_descent(objective: Objective, solver: solvers.Solver, *, trade_of
     modifiers = estimators.central_points(modifier, coordinates, spacing)
     points = to_image(modifiers, image[None])
     reference = to_image(jnp.zeros_like(modifier), image)
-    losses, rows = measure(objective, trade_off, oracle, query_key, points, reference,
-                           example.label)
+    losses, rows = measure(
+      objective, trade_off, oracle, query_key, points, reference, example.label
+    )
     loss, slopes, curvatures = estimators.central_differences(losses, spacing)
     moves, solver_state = solver.update(state.solver, coordinates, slopes, curvatures)
     modifier = modifier.reshape(-1).at[coordinates].add(moves).reshape(image.shape)
     if not tanh_space:
       modifier = jnp.clip(modifier, -image, 1 - image)
     achieved = objective.achieved(rows[0], example.label)
-    info = StepInfo(loss, achieved, jnp.zeros((), bool),
-                    jnp.int32(len(points) * oracle.queries_per_row),
-                    ~achieved & (slopes == 0).all())
+    info = StepInfo(
+      loss,
+      achieved,
+      jnp.zeros((), bool),
+      jnp.int32(len(points) * oracle.queries_per_row),
+      ~achieved & (slopes == 0).all(),
+    )
     return CoordinateDescentState(modifier, solver_state, points[0]), info
 
   return Attack(init, step)

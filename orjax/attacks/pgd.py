@@ -48,9 +48,17 @@ class PgdState(NamedTuple):
   adversarial: jax.Array
 
 
-def pgd(objective: Objective, estimator: Estimator, *, radius: float = 0.05,
-        norm: str = "linf", step_size: float = 1e-2, momentum: float = 0.0,
-        plateau: Plateau | None = None, start: Start | None = None) -> Attack:
+def pgd(
+  objective: Objective,
+  estimator: Estimator,
+  *,
+  radius: float = 0.05,
+  norm: str = "linf",
+  step_size: float = 1e-2,
+  momentum: float = 0.0,
+  plateau: Plateau | None = None,
+  start: Start | None = None,
+) -> Attack:
   """One projected step along the steepest direction a step.
 
   Args:
@@ -75,8 +83,14 @@ def pgd(objective: Objective, estimator: Estimator, *, radius: float = 0.05,
 
   def init(key, example):
     image = example.image if start is None else start(key, example.image)
-    return PgdState(image, jnp.zeros_like(image), jnp.full((), step_size, image.dtype),
-                    jnp.zeros(length, image.dtype), jnp.zeros((), jnp.int32), image)
+    return PgdState(
+      image,
+      jnp.zeros_like(image),
+      jnp.full((), step_size, image.dtype),
+      jnp.zeros(length, image.dtype),
+      jnp.zeros((), jnp.int32),
+      image,
+    )
 
   def shortened(state, loss):
     losses = jnp.concatenate([state.losses[1:], loss[None]])
@@ -85,33 +99,45 @@ def pgd(objective: Objective, estimator: Estimator, *, radius: float = 0.05,
       return state.step_size, losses, num_losses
     rose = losses[0] > losses[-1] if plateau.reversed else losses[-1] > losses[0]
     stuck = (num_losses == length) & rose
-    shorter = jnp.minimum(state.step_size, jnp.maximum(
-        state.step_size / plateau.factor, plateau.min_step_size))
-    return (jnp.where(stuck, shorter, state.step_size), losses,
-            jnp.where(stuck, 0, num_losses))
+    shorter = jnp.minimum(
+      state.step_size, jnp.maximum(state.step_size / plateau.factor, plateau.min_step_size)
+    )
+    return (jnp.where(stuck, shorter, state.step_size), losses, jnp.where(stuck, 0, num_losses))
 
   def step(key, oracle, example, state):
-    found = estimator.estimate(
-        key, objectives.asked(objective, oracle, example.label), state.image)
+    found = estimator.estimate(key, objectives.asked(objective, oracle, example.label), state.image)
     # A direction that is no number says nothing.
     slope = jnp.where(jnp.isfinite(found.gradient), found.gradient, 0)
     gradient = momentum * state.gradient + (1 - momentum) * slope
     rate, losses, num_losses = shortened(state, found.mean)
     image = geometry.project(
-        state.image - rate * geometry.steepest(gradient, norm), example.image, radius, norm)
+      state.image - rate * geometry.steepest(gradient, norm), example.image, radius, norm
+    )
     achieved = objective.achieved(found.answer, example.label)
-    info = StepInfo(found.value, achieved, jnp.zeros((), bool),
-                    jnp.int32(estimator.num_points * oracle.queries_per_row),
-                    ~achieved & (found.gradient == 0).all())
+    info = StepInfo(
+      found.value,
+      achieved,
+      jnp.zeros((), bool),
+      jnp.int32(estimator.num_points * oracle.queries_per_row),
+      ~achieved & (found.gradient == 0).all(),
+    )
     return PgdState(image, gradient, rate, losses, num_losses, state.image), info
 
   return Attack(init, step)
 
 
-def ql(objective: Objective, *, num_pairs: int = 25, smoothing: float = 1e-3,
-       radius: float = 0.05, norm: str = "linf", step_size: float = 1e-2,
-       momentum: float = 0.9, plateau: Plateau | None = Plateau(),
-       confirmations: int = 0) -> Attack:
+def ql(
+  objective: Objective,
+  *,
+  num_pairs: int = 25,
+  smoothing: float = 1e-3,
+  radius: float = 0.05,
+  norm: str = "linf",
+  step_size: float = 1e-2,
+  momentum: float = 0.9,
+  plateau: Plateau | None = Plateau(),
+  confirmations: int = 0,
+) -> Attack:
   """The query-limited attack (QL), whole: `pgd` on `nes` until the first success.
 
   The defaults are the official ones for ImageNet. The reference does not count the query
@@ -134,17 +160,29 @@ def ql(objective: Objective, *, num_pairs: int = 25, smoothing: float = 1e-3,
   References:
     Ilyas et al. (2018a), algorithm 1 and `attacks.py` of their code.
   """
-  attack = pgd(objective, estimators.nes(num_pairs=num_pairs, smoothing=smoothing),
-               radius=radius, norm=norm, step_size=step_size, momentum=momentum,
-               plateau=plateau)
+  attack = pgd(
+    objective,
+    estimators.nes(num_pairs=num_pairs, smoothing=smoothing),
+    radius=radius,
+    norm=norm,
+    step_size=step_size,
+    momentum=momentum,
+    plateau=plateau,
+  )
   if confirmations:
     attack = successes.confirmed(attack, objective, num_queries=confirmations)
   return successes.until_success(attack)
 
 
-def whitebox_pgd(objective: Objective, *, radius: float = 8 / 255, step_size: float = 2 / 255,
-                 num_steps: int = 10, num_restarts: int = 1, stop_at_success: bool = True,
-                 ) -> Attack:
+def whitebox_pgd(
+  objective: Objective,
+  *,
+  radius: float = 8 / 255,
+  step_size: float = 2 / 255,
+  num_steps: int = 10,
+  num_restarts: int = 1,
+  stop_at_success: bool = True,
+) -> Attack:
   """The PGD attack of Madry et al. (2017), whole, through exact gradients in an l_inf ball.
 
   A random start, `num_steps` steps of the gradient's sign, and one more forward pass that
@@ -173,12 +211,20 @@ def whitebox_pgd(objective: Objective, *, radius: float = 8 / 255, step_size: fl
     `pgd_attack.py` of the CIFAR10 challenge; section 7.2 of the paper.
   """
   if num_steps < 1 or num_restarts < 1:
-    raise ValueError(f"num_steps and num_restarts must be at least 1, not {num_steps} and "
-                     f"{num_restarts}")
+    raise ValueError(
+      f"num_steps and num_restarts must be at least 1, not {num_steps} and {num_restarts}"
+    )
   if not (radius > 0 and step_size > 0):
     raise ValueError(f"radius and step_size must be above 0, not {radius} and {step_size}")
   attack = successes.in_rounds(
-      pgd(objective, estimators.autodiff(), radius=radius, step_size=step_size,
-          start=starts.uniform(radius)),
-      num_steps=num_steps + 1, num_rounds=num_restarts)
+    pgd(
+      objective,
+      estimators.autodiff(),
+      radius=radius,
+      step_size=step_size,
+      start=starts.uniform(radius),
+    ),
+    num_steps=num_steps + 1,
+    num_rounds=num_restarts,
+  )
   return successes.until_success(attack) if stop_at_success else attack

@@ -1,6 +1,8 @@
 """How ZOO moves the coordinates it asked about."""
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +28,9 @@ class AdamState(NamedTuple):
   count: jax.Array
 
 
-def adam(*, learning_rate: float = 0.01, b1: float = 0.9, b2: float = 0.999,
-         epsilon: float = 1e-8) -> Solver:
+def adam(
+  *, learning_rate: float = 0.01, b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-8
+) -> Solver:
   """Adam with its own step counter for every coordinate; only the chosen ones advance."""
 
   def init(size):
@@ -43,8 +46,11 @@ def adam(*, learning_rate: float = 0.01, b1: float = 0.9, b2: float = 0.999,
     # A slope that is no number says nothing: its coordinate stays as it is.
     usable = jnp.isfinite(slopes)
     keep = lambda new, old: old.at[coordinates].set(jnp.where(usable, new, old[coordinates]))
-    state = AdamState(keep(first, state.first_moment), keep(second, state.second_moment),
-                      keep(count + 1, state.count))
+    state = AdamState(
+      keep(first, state.first_moment),
+      keep(second, state.second_moment),
+      keep(count + 1, state.count),
+    )
     return jnp.where(usable, -rate * first / (jnp.sqrt(second) + epsilon), 0), state
 
   return Solver(init, update)
@@ -71,8 +77,10 @@ def adam_newton(*, learning_rate: float = 0.01, floor: float = 0.1) -> Solver:
 
   Adam's moments follow all coordinates that were asked.
   """
-  first, second = adam(learning_rate=learning_rate), newton(
-      learning_rate=learning_rate, floor=floor)
+  first, second = (
+    adam(learning_rate=learning_rate),
+    newton(learning_rate=learning_rate, floor=floor),
+  )
 
   def update(state, coordinates, slopes, curvatures):
     adam_moves, state = first.update(state, coordinates, slopes, curvatures)

@@ -1,6 +1,6 @@
 """Where a descent begins, if not at the image: from a key and the image, unasked."""
 
-from typing import Callable
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,9 @@ def uniform(radius: float) -> Start:
   """
 
   def start(key, image):
-    return jnp.clip(image + jax.random.uniform(
-        key, image.shape, image.dtype, -radius, radius), 0, 1)
+    return jnp.clip(
+      image + jax.random.uniform(key, image.shape, image.dtype, -radius, radius), 0, 1
+    )
 
   return start
 

@@ -1,6 +1,7 @@
 """Attacks made of attacks: which successes are believed, and what follows from one."""
 
-from typing import Any, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +37,9 @@ def confirmed(attack: Attack, objective: Objective, *, num_queries: int) -> Atta
     rows = oracle.query(query_key, jnp.broadcast_to(image[None], (num_queries, *image.shape)))
     agreed = jax.vmap(objective.achieved, in_axes=(0, None))(rows, example.label)
     return state, info._replace(
-        success=info.success & (agreed.mean() > 0.5),
-        num_queries=info.num_queries + num_queries * oracle.queries_per_row)
+      success=info.success & (agreed.mean() > 0.5),
+      num_queries=info.num_queries + num_queries * oracle.queries_per_row,
+    )
 
   return Attack(attack.init, step)
 
@@ -75,8 +77,8 @@ def until_outside(attack: Attack) -> Attack:
     outside = state.outside | info.success
     again = attack.init(init_key, example)
     return UntilOutsideState(
-        jax.tree.map(lambda a, b: jnp.where(outside, a, b), inner, again), outside,
-        inner.adversarial), info
+      jax.tree.map(lambda a, b: jnp.where(outside, a, b), inner, again), outside, inner.adversarial
+    ), info
 
   return Attack(init, step)
 
@@ -114,10 +116,11 @@ def in_rounds(attack: Attack, *, num_steps: int, num_rounds: int) -> Attack:
     over = state.num_steps + 1 == num_steps
     again = attack.init(init_key, example)
     return InRoundsState(
-        jax.tree.map(lambda new, old: jnp.where(over, new, old), again, inner),
-        jnp.where(over, 0, state.num_steps + 1), state.num_rounds + over.astype(jnp.int32),
-        inner.adversarial), info._replace(
-            finished=info.finished | (over & (state.num_rounds == num_rounds)))
+      jax.tree.map(lambda new, old: jnp.where(over, new, old), again, inner),
+      jnp.where(over, 0, state.num_steps + 1),
+      state.num_rounds + over.astype(jnp.int32),
+      inner.adversarial,
+    ), info._replace(finished=info.finished | (over & (state.num_rounds == num_rounds)))
 
   return Attack(init, step)
 

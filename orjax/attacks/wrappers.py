@@ -1,6 +1,8 @@
 """Attacks made of attacks: patience, binary search over the trade-off, keep the best."""
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +28,14 @@ class PatienceState(NamedTuple):
   adversarial: jax.Array
 
 
-def patience(attack: Attack, *, max_steps: int, check_every: int | None = 100,
-             tolerance: float = 0.9999, average: bool = False) -> Attack:
+def patience(
+  attack: Attack,
+  *,
+  max_steps: int,
+  check_every: int | None = 100,
+  tolerance: float = 0.9999,
+  average: bool = False,
+) -> Attack:
   """Finishes an attack that stops improving, or after `max_steps`.
 
   At steps 0, check_every, 2 check_every, ... it finishes if the loss exceeds
@@ -50,16 +58,21 @@ def patience(attack: Attack, *, max_steps: int, check_every: int | None = 100,
   def init(key, example):
     inner = attack.init(key, example)
     zero = jnp.zeros((), jnp.int32)
-    return PatienceState(inner, zero, jnp.full((), 1e6, jnp.float32),
-                         jnp.zeros((), jnp.float32), zero, inner.adversarial)
+    return PatienceState(
+      inner,
+      zero,
+      jnp.full((), 1e6, jnp.float32),
+      jnp.zeros((), jnp.float32),
+      zero,
+      inner.adversarial,
+    )
 
   def step(key, oracle, example, state):
     inner, info = attack.step(key, oracle, example, state.inner)
     known = jnp.isfinite(info.loss)
     total = state.total + jnp.where(known, info.loss, 0)
     num_summed = state.num_summed + known.astype(jnp.int32)
-    judged = (total / jnp.maximum(num_summed, 1).astype(jnp.float32) if average
-              else info.loss)
+    judged = total / jnp.maximum(num_summed, 1).astype(jnp.float32) if average else info.loss
     checking = num_summed > 0 if average else known
     if check_every is None:
       checking = jnp.zeros_like(checking)
@@ -69,12 +82,17 @@ def patience(attack: Attack, *, max_steps: int, check_every: int | None = 100,
     wanted = state.checked_loss - (1 - tolerance) * jnp.abs(state.checked_loss)
     stalled = checking & (judged > wanted)
     num_steps = state.num_steps + 1
-    info = info._replace(success=info.success & ~stalled,
-                         finished=info.finished | stalled | (num_steps >= max_steps))
+    info = info._replace(
+      success=info.success & ~stalled, finished=info.finished | stalled | (num_steps >= max_steps)
+    )
     return PatienceState(
-        inner, num_steps, jnp.where(checking, judged, state.checked_loss),
-        jnp.where(checking, 0, total), jnp.where(checking, 0, num_summed),
-        inner.adversarial), info
+      inner,
+      num_steps,
+      jnp.where(checking, judged, state.checked_loss),
+      jnp.where(checking, 0, total),
+      jnp.where(checking, 0, num_summed),
+      inner.adversarial,
+    ), info
 
   return Attack(init, step)
 
@@ -91,8 +109,9 @@ class BinarySearchState(NamedTuple):
   adversarial: jax.Array
 
 
-def binary_search(make_attack: Callable[[jax.Array], Attack], *, num_steps: int,
-                  initial: float) -> Attack:
+def binary_search(
+  make_attack: Callable[[jax.Array], Attack], *, num_steps: int, initial: float
+) -> Attack:
   """Repeats an attack for several trade-offs c between distance and loss.
 
   A repetition that succeeded halves c towards its lower bound; one that failed multiplies
@@ -115,8 +134,14 @@ def binary_search(make_attack: Callable[[jax.Array], Attack], *, num_steps: int,
   def init(key, example):
     inner = make_attack(jnp.float32(initial)).init(key, example)
     return BinarySearchState(
-        inner, jnp.float32(initial), jnp.float32(0), jnp.float32(limit),
-        jnp.zeros((), bool), jnp.zeros((), jnp.int32), inner.adversarial)
+      inner,
+      jnp.float32(initial),
+      jnp.float32(0),
+      jnp.float32(limit),
+      jnp.zeros((), bool),
+      jnp.zeros((), jnp.int32),
+      inner.adversarial,
+    )
 
   def step(key, oracle, example, state):
     step_key, init_key = jax.random.split(key)
@@ -131,10 +156,15 @@ def binary_search(make_attack: Callable[[jax.Array], Attack], *, num_steps: int,
     if num_steps >= 10:
       next_c = jnp.where(repetition == num_steps - 1, upper, next_c)
     restarted = BinarySearchState(
-        attack.init(init_key, example), next_c, lower, upper, jnp.zeros((), bool),
-        repetition, inner.adversarial)
-    continued = state._replace(inner=inner, succeeded=succeeded,
-                               adversarial=inner.adversarial)
+      attack.init(init_key, example),
+      next_c,
+      lower,
+      upper,
+      jnp.zeros((), bool),
+      repetition,
+      inner.adversarial,
+    )
+    continued = state._replace(inner=inner, succeeded=succeeded, adversarial=inner.adversarial)
     done = info.finished & (repetition >= num_steps)
     return (_select(info.finished, restarted, continued), info._replace(finished=done))
 
@@ -163,8 +193,9 @@ def keep_best(attack: Attack, distance=geometry.l2) -> Attack:
 
   def init(key, example):
     inner = attack.init(key, example)
-    return KeepBestState(inner, jnp.full((), jnp.inf, jnp.float32), jnp.zeros((), bool),
-                         inner.adversarial)
+    return KeepBestState(
+      inner, jnp.full((), jnp.inf, jnp.float32), jnp.zeros((), bool), inner.adversarial
+    )
 
   def step(key, oracle, example, state):
     inner, info = attack.step(key, oracle, example, state.inner)
@@ -172,16 +203,27 @@ def keep_best(attack: Attack, distance=geometry.l2) -> Attack:
     better = info.success & (reached < state.distance)
     found = state.found | info.success
     return KeepBestState(
-        inner, jnp.where(better, reached, state.distance), found,
-        jnp.where(better | ~found, inner.adversarial, state.adversarial)), info
+      inner,
+      jnp.where(better, reached, state.distance),
+      found,
+      jnp.where(better | ~found, inner.adversarial, state.adversarial),
+    ), info
 
   return Attack(init, step)
 
 
-def smallest(make_attack: Callable[[jax.Array], Attack], objective: Objective, *,
-             initial_trade_off: float, binary_search_steps: int, max_steps: int,
-             check_every: int | None, check_average: bool, outside: bool,
-             confirmations: int) -> Attack:
+def smallest(
+  make_attack: Callable[[jax.Array], Attack],
+  objective: Objective,
+  *,
+  initial_trade_off: float,
+  binary_search_steps: int,
+  max_steps: int,
+  check_every: int | None,
+  check_average: bool,
+  outside: bool,
+  confirmations: int,
+) -> Attack:
   """The closest success of a descent, as ZOO and C&W put it together.
 
   Args:
@@ -205,8 +247,8 @@ def smallest(make_attack: Callable[[jax.Array], Attack], objective: Objective, *
       attack = successes.confirmed(attack, objective, num_queries=confirmations)
     if outside:
       attack = successes.until_outside(attack)
-    return patience(attack, max_steps=max_steps, check_every=check_every,
-                    average=check_average)
+    return patience(attack, max_steps=max_steps, check_every=check_every, average=check_average)
 
-  return keep_best(binary_search(with_trade_off, num_steps=binary_search_steps,
-                                 initial=initial_trade_off))
+  return keep_best(
+    binary_search(with_trade_off, num_steps=binary_search_steps, initial=initial_trade_off)
+  )

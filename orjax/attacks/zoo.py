@@ -2,20 +2,30 @@
 
 from orjax.attacks import solvers
 from orjax.attacks import wrappers
-from orjax.attacks.coarse_to_fine import CoarseToFine
 from orjax.attacks.coarse_to_fine import coarse_to_fine_descent
+from orjax.attacks.coarse_to_fine import CoarseToFine
 from orjax.attacks.coordinate_descent import coordinate_descent
 from orjax.attacks.starts import Start
 from orjax.types import Attack
 from orjax.types import Objective
 
 
-def zoo(objective: Objective, *, solver: solvers.Solver | None = None, num_coordinates: int = 128,
-        spacing: float = 1e-4, tanh_space: bool = False, initial_trade_off: float = 0.01,
-        binary_search_steps: int = 9, max_steps: int = 3000,
-        check_every: int | None = 100, check_average: bool = False,
-        start: Start | None = None, confirmations: int = 0,
-        coarse: CoarseToFine | None = None) -> Attack:
+def zoo(
+  objective: Objective,
+  *,
+  solver: solvers.Solver | None = None,
+  num_coordinates: int = 128,
+  spacing: float = 1e-4,
+  tanh_space: bool = False,
+  initial_trade_off: float = 0.01,
+  binary_search_steps: int = 9,
+  max_steps: int = 3000,
+  check_every: int | None = 100,
+  check_average: bool = False,
+  start: Start | None = None,
+  confirmations: int = 0,
+  coarse: CoarseToFine | None = None,
+) -> Attack:
   """The Zeroth Order Optimization attack, whole.
 
   Binary search over c of coordinate descent with abort-early; hands in the closest image
@@ -47,20 +57,39 @@ def zoo(objective: Objective, *, solver: solvers.Solver | None = None, num_coord
   solver = solvers.adam() if solver is None else solver
 
   if coarse is not None and (not tanh_space or start is not None):
-    raise ValueError("a coarse modifier lives in tanh space and starts at the image: pass "
-                     "tanh_space=True and no start")
+    raise ValueError(
+      "a coarse modifier lives in tanh space and starts at the image: pass "
+      "tanh_space=True and no start"
+    )
 
   def with_trade_off(trade_off):
     if coarse is not None:
       return coarse_to_fine_descent(
-          objective, solver, coarse, trade_off=trade_off, num_coordinates=num_coordinates,
-          spacing=spacing)
+        objective,
+        solver,
+        coarse,
+        trade_off=trade_off,
+        num_coordinates=num_coordinates,
+        spacing=spacing,
+      )
     return coordinate_descent(
-        objective, solver, trade_off=trade_off, num_coordinates=num_coordinates,
-        spacing=spacing, tanh_space=tanh_space, start=start)
+      objective,
+      solver,
+      trade_off=trade_off,
+      num_coordinates=num_coordinates,
+      spacing=spacing,
+      tanh_space=tanh_space,
+      start=start,
+    )
 
   return wrappers.smallest(
-      with_trade_off, objective, initial_trade_off=initial_trade_off,
-      binary_search_steps=binary_search_steps, max_steps=max_steps,
-      check_every=check_every, check_average=check_average, outside=start is not None,
-      confirmations=confirmations)
+    with_trade_off,
+    objective,
+    initial_trade_off=initial_trade_off,
+    binary_search_steps=binary_search_steps,
+    max_steps=max_steps,
+    check_every=check_every,
+    check_average=check_average,
+    outside=start is not None,
+    confirmations=confirmations,
+  )

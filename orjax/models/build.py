@@ -1,6 +1,8 @@
 """From a model's name to a `Classifier`: what the rest of orjax sees of Flax."""
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,16 +38,16 @@ class Classifier(NamedTuple):
 
 
 _TRAINED = {
-    "convnet_digits": (convnet.digits, (8, 8, 1)),
-    "convnet_mnist": (convnet.mnist, (28, 28, 1)),
-    "convnet_cifar10": (convnet.cifar10, (32, 32, 3)),
-    "resnet32_cifar10": (wide_resnet.resnet32, (32, 32, 3)),
-    "wide_resnet32_10_cifar10": (wide_resnet.wide_resnet32_10, (32, 32, 3)),
+  "convnet_digits": (convnet.digits, (8, 8, 1)),
+  "convnet_mnist": (convnet.mnist, (28, 28, 1)),
+  "convnet_cifar10": (convnet.cifar10, (32, 32, 3)),
+  "resnet32_cifar10": (wide_resnet.resnet32, (32, 32, 3)),
+  "wide_resnet32_10_cifar10": (wide_resnet.wide_resnet32_10, (32, 32, 3)),
 }
 _TORCHVISION = {
-    "resnet18": (resnet.resnet18, (224, 224, 3)),
-    "resnet34": (resnet.resnet34, (224, 224, 3)),
-    "resnet50": (resnet.resnet50, (224, 224, 3)),
+  "resnet18": (resnet.resnet18, (224, 224, 3)),
+  "resnet34": (resnet.resnet34, (224, 224, 3)),
+  "resnet50": (resnet.resnet50, (224, 224, 3)),
 }
 _MODULES = _TRAINED | _TORCHVISION
 
@@ -60,8 +62,13 @@ def torchvision_names() -> tuple[str, ...]:
   return tuple(_TORCHVISION)
 
 
-def build(name: str, *, dtype: Any = jnp.float32, noise_location: str | None = None,
-          noise_stddev: float = 0.0) -> Classifier:
+def build(
+  name: str,
+  *,
+  dtype: Any = jnp.float32,
+  noise_location: str | None = None,
+  noise_stddev: float = 0.0,
+) -> Classifier:
   """Builds a classifier by name.
 
   Args:
@@ -103,11 +110,12 @@ def build(name: str, *, dtype: Any = jnp.float32, noise_location: str | None = N
 
   def apply_train(variables, key, images):
     dropout_key, noise_key = jax.random.split(key)
-    noise = {} if noise_location is None else {
-        "noise_keys": jax.random.split(noise_key, len(images))}
+    noise = (
+      {} if noise_location is None else {"noise_keys": jax.random.split(noise_key, len(images))}
+    )
     logits, updates = module.apply(
-        variables, images, train=True, rngs={"dropout": dropout_key},
-        mutable=["batch_stats"], **noise)
+      variables, images, train=True, rngs={"dropout": dropout_key}, mutable=["batch_stats"], **noise
+    )
     return logits, {**variables, **updates}
 
   return Classifier(init, apply, apply_noisy, apply_train, image_shape, module.num_classes)

@@ -62,8 +62,14 @@ class ConvNet(nn.Module):
     x = (images - 0.5).astype(self.dtype)
     for block, features in enumerate(self.features):
       for i, place in enumerate(("first", "second")):
-        x = nn.Conv(features, (3, 3), padding=self.padding, kernel_init=init,
-                    dtype=self.dtype, conv_general_dilated=layers.flax_conv)(x)
+        x = nn.Conv(
+          features,
+          (3, 3),
+          padding=self.padding,
+          kernel_init=init,
+          dtype=self.dtype,
+          conv_general_dilated=layers.flax_conv,
+        )(x)
         if noise_keys is not None and self.noise_location in ("every", place):
           x = layers.add_noise(x, noise_keys, 2 * block + i, self.noise_stddev)
         x = nn.relu(x)

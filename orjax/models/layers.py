@@ -11,7 +11,8 @@ LOCATIONS = ("every", "first", "second")
 
 def _lax_conv(x, kernel, strides, padding):
   return jax.lax.conv_general_dilated(
-      x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -48,8 +49,9 @@ def _conv_bwd(strides, padding, saved, g):
   return dx, jax.vjp(lambda k: _lax_conv(x, k, strides, padding), kernel)[1](g)[0]
 
 
-conv.defvjp(lambda x, kernel, strides, padding: (
-    conv(x, kernel, strides, padding), (x, kernel)), _conv_bwd)
+conv.defvjp(
+  lambda x, kernel, strides, padding: (conv(x, kernel, strides, padding), (x, kernel)), _conv_bwd
+)
 
 
 def flax_conv(x, kernel, strides, padding, **options):
@@ -68,16 +70,16 @@ def flax_conv(x, kernel, strides, padding, **options):
 
 def _conv_by_products(x, kernel, strides, padding):
   pads = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
-  size = [(n + low + high - k) // stride + 1 for n, (low, high), k, stride in zip(
-      x.shape[1:3], pads, kernel.shape[:2], strides)]
+  size = [
+    (n + low + high - k) // stride + 1
+    for n, (low, high), k, stride in zip(x.shape[1:3], pads, kernel.shape[:2], strides)
+  ]
   padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
   out = jnp.zeros((), x.dtype)
   for i in range(kernel.shape[0]):
     for j in range(kernel.shape[1]):
-      end = [first + (n - 1) * stride + 1
-             for first, n, stride in zip((i, j), size, strides)]
-      shifted = jax.lax.slice(padded, (0, i, j, 0), (len(x), *end, x.shape[-1]),
-                              (1, *strides, 1))
+      end = [first + (n - 1) * stride + 1 for first, n, stride in zip((i, j), size, strides)]
+      shifted = jax.lax.slice(padded, (0, i, j, 0), (len(x), *end, x.shape[-1]), (1, *strides, 1))
       out = out + shifted @ kernel[i, j]
   return out
 
@@ -96,8 +98,7 @@ def add_noise(x: jax.Array, keys: jax.Array, layer: int, stddev: float) -> jax.A
     layer: its number, which makes its draws independent of other layers'.
     stddev: of the noise.
   """
-  draw = lambda key: jax.random.normal(
-      jax.random.fold_in(key, layer), x.shape[1:], jnp.float32)
+  draw = lambda key: jax.random.normal(jax.random.fold_in(key, layer), x.shape[1:], jnp.float32)
   return x + (stddev * jax.vmap(draw)(keys)).astype(x.dtype)
 
 

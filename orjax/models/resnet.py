@@ -17,9 +17,15 @@ _STDDEV = np.array([0.229, 0.224, 0.225], np.float32)
 
 def _conv(features, kernel, stride, name):
   padding = kernel // 2
-  return nn.Conv(features, (kernel, kernel), (stride, stride), use_bias=False, name=name,
-                 padding=((padding, padding), (padding, padding)),
-                 kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"))
+  return nn.Conv(
+    features,
+    (kernel, kernel),
+    (stride, stride),
+    use_bias=False,
+    name=name,
+    padding=((padding, padding), (padding, padding)),
+    kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+  )
 
 
 class _Block(nn.Module):
@@ -31,11 +37,15 @@ class _Block(nn.Module):
 
   @nn.compact
   def __call__(self, x, train: bool):
-    norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9,
-                             epsilon=1e-5)
+    norm = functools.partial(
+      nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5
+    )
     out = self.features * (4 if self.bottleneck else 1)
-    plan = ([(self.features, 1, 1), (self.features, 3, self.stride), (out, 1, 1)]
-            if self.bottleneck else [(out, 3, self.stride), (out, 3, 1)])
+    plan = (
+      [(self.features, 1, 1), (self.features, 3, self.stride), (out, 1, 1)]
+      if self.bottleneck
+      else [(out, 3, self.stride), (out, 3, 1)]
+    )
     y = x
     for i, (features, kernel, stride) in enumerate(plan, 1):
       y = norm(name=f"bn{i}")(_conv(features, kernel, stride, f"conv{i}")(y))
@@ -57,14 +67,16 @@ class ResNet(nn.Module):
   def __call__(self, images, train: bool = False):
     mean, stddev = (jnp.asarray(x)[None, None, None] for x in (_MEAN, _STDDEV))
     x = _conv(64, 7, 2, "conv1")((images - mean) / stddev)
-    x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5,
-                             name="bn1")(x))
+    x = nn.relu(
+      nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, name="bn1")(x)
+    )
     x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
     for group, num_blocks in enumerate(self.blocks, 1):
       for i in range(num_blocks):
         stride = 2 if group > 1 and i == 0 else 1
-        x = _Block(64 * 2**(group - 1), stride, self.bottleneck,
-                   name=f"layer{group}_{i}")(x, train)
+        x = _Block(64 * 2 ** (group - 1), stride, self.bottleneck, name=f"layer{group}_{i}")(
+          x, train
+        )
     return nn.Dense(self.num_classes, name="fc")(x.mean((1, 2))).astype(jnp.float32)
 
 

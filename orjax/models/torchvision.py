@@ -8,8 +8,12 @@ import jax
 import numpy as np
 
 # torchvision's name of a tensor, by the collection and name it has in Flax.
-_NORM = {"weight": ("params", "scale"), "bias": ("params", "bias"),
-         "running_mean": ("batch_stats", "mean"), "running_var": ("batch_stats", "var")}
+_NORM = {
+  "weight": ("params", "scale"),
+  "bias": ("params", "bias"),
+  "running_mean": ("batch_stats", "mean"),
+  "running_var": ("batch_stats", "var"),
+}
 
 
 def load(path: str, expected: Any) -> Any:
@@ -44,8 +48,10 @@ def load(path: str, expected: Any) -> Any:
     elif kind in _NORM:
       collection, leaf = _NORM[kind]
     else:
-      raise ValueError(f"{path} holds {name}, which no ResNet has: pass the weights of the "
-                       f"network that --model names")
+      raise ValueError(
+        f"{path} holds {name}, which no ResNet has: pass the weights of the "
+        f"network that --model names"
+      )
     place = variables[collection]
     for module in modules:
       place = place.setdefault(module, {})
@@ -75,10 +81,14 @@ def _read(path):
 
 
 def _check(path, found, expected):
-  shapes = lambda tree: {jax.tree_util.keystr(key, simple=True, separator="."): x.shape
-                         for key, x in jax.tree_util.tree_leaves_with_path(tree)}
+  shapes = lambda tree: {
+    jax.tree_util.keystr(key, simple=True, separator="."): x.shape
+    for key, x in jax.tree_util.tree_leaves_with_path(tree)
+  }
   found, expected = shapes(found), shapes(expected)
   for name in sorted(found.keys() | expected.keys()):
     if found.get(name) != expected.get(name):
-      raise ValueError(f"{path} does not fit the network: {name} should have shape "
-                       f"{expected.get(name)}, but has {found.get(name)}")
+      raise ValueError(
+        f"{path} does not fit the network: {name} should have shape "
+        f"{expected.get(name)}, but has {found.get(name)}"
+      )

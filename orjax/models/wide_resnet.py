@@ -59,16 +59,23 @@ class WideResNet(nn.Module):
   @nn.compact
   def __call__(self, images, train: bool = False, noise_keys=None):
     # TensorFlow's decay 0.9 and the default epsilon of its contrib.layers.
-    norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9,
-                             epsilon=1e-3, dtype=self.dtype)
+    norm = functools.partial(
+      nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-3, dtype=self.dtype
+    )
     num_convs = 0
 
     def conv(x, features, stride, place):
       nonlocal num_convs
       # N(0, 2 / (k k features)): fan-out, not truncated.
-      x = nn.Conv(features, (3, 3), (stride, stride), use_bias=False, dtype=self.dtype,
-                  kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-                  conv_general_dilated=layers.flax_conv)(x)
+      x = nn.Conv(
+        features,
+        (3, 3),
+        (stride, stride),
+        use_bias=False,
+        dtype=self.dtype,
+        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+        conv_general_dilated=layers.flax_conv,
+      )(x)
       if noise_keys is not None and self.noise_location in ("every", place):
         x = layers.add_noise(x, noise_keys, num_convs, self.noise_stddev)
       num_convs += 1
@@ -88,8 +95,10 @@ class WideResNet(nn.Module):
     x = _leaky_relu(norm()(x)).mean((1, 2))
     # TensorFlow's uniform unit scaling: +-sqrt(3 / fan_in).
     logits = nn.Dense(
-        self.num_classes, dtype=self.dtype,
-        kernel_init=nn.initializers.variance_scaling(1.0, "fan_in", "uniform"))(x)
+      self.num_classes,
+      dtype=self.dtype,
+      kernel_init=nn.initializers.variance_scaling(1.0, "fan_in", "uniform"),
+    )(x)
     return logits.astype(layers.at_least_float32(self.dtype))
 
 

@@ -10,8 +10,9 @@ from jax.scipy import stats
 from orjax.theory.quadrature import integral
 
 
-def misclassification_rate(margin, stddev, *, as_printed: bool = False, rival_stddev=None,
-                           mean=0.0, rival_mean=0.0) -> jax.Array:
+def misclassification_rate(
+  margin, stddev, *, as_printed: bool = False, rival_stddev=None, mean=0.0, rival_mean=0.0
+) -> jax.Array:
   """Probability that one rival overtakes the top class under output noise (section 5.1).
 
   Phi((-margin + rival_mean - mean) / sqrt(stddev^2 + rival_stddev^2)).
@@ -100,8 +101,7 @@ def exact_misclassification_rate(probs, stddev) -> jax.Array:
 
     return integral(error_density, -14.0, 14.0, 225, scaled.dtype)
 
-  flat = jax.lax.map(one, (gaps.reshape(-1, gaps.shape[-1]), stddev.reshape(-1)),
-                     batch_size=256)
+  flat = jax.lax.map(one, (gaps.reshape(-1, gaps.shape[-1]), stddev.reshape(-1)), batch_size=256)
   return flat.reshape(stddev.shape)
 
 
@@ -135,6 +135,5 @@ def calibrate(probs, misclassification_rate, *, per_image: bool = False) -> jax.
     return jnp.where(kept, middle, low), jnp.where(kept, high, middle)
 
   low, high = -40 * one, 12 * one
-  found, _ = jax.lax.fori_loop(0, 32 if probs.dtype == jnp.float32 else 60, halve,
-                               (low, high))
+  found, _ = jax.lax.fori_loop(0, 32 if probs.dtype == jnp.float32 else 60, halve, (low, high))
   return jnp.where(rate(high) <= misclassification_rate, jnp.inf, jnp.exp(found))

@@ -13,8 +13,7 @@ from orjax.theory.quadrature import integral
 def cross_entropy_hessian(logits) -> jax.Array:
   """diag(p) - p p^T of the cross-entropy in its logits: [..., K] -> [..., K, K]."""
   probs = jax.nn.softmax(logits)
-  return probs[..., None] * (jnp.eye(probs.shape[-1], dtype=probs.dtype)
-                             - probs[..., None, :])
+  return probs[..., None] * (jnp.eye(probs.shape[-1], dtype=probs.dtype) - probs[..., None, :])
 
 
 def training_regulariser(logits, covariance, *, as_printed: bool = False) -> jax.Array:
@@ -62,8 +61,7 @@ def asymptotic_training_loss(logits, label, stddev) -> jax.Array:
 
   middle = (own + jnp.max(jnp.where(is_rival, z, -jnp.inf))) / 2
   reach = 14 + jnp.abs(own - middle)
-  return stddev * integral(lambda t: density(middle + reach * t), -1.0, 1.0, 1025,
-                            z.dtype) * reach
+  return stddev * integral(lambda t: density(middle + reach * t), -1.0, 1.0, 1025, z.dtype) * reach
 
 
 def expected_largest(num_classes: int) -> jax.Array:

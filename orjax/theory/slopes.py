@@ -42,15 +42,17 @@ def _log_moments_of_one(p, stddev):
   safe = jnp.where(far, ratio, 13)
 
   def smooth(power):
-    return integral(lambda u: jnp.log1p(u / safe)**power * stats.norm.pdf(u),
-                    -12.0, 12.0, 385, p.dtype)
+    return integral(
+      lambda u: jnp.log1p(u / safe) ** power * stats.norm.pdf(u), -12.0, 12.0, 385, p.dtype
+    )
 
   def clamped(power):
     # x = stddev e^y makes the logarithm linear; below e^-30 stddev there is no mass.
     density = lambda y: jnp.exp(y + stats.norm.logpdf(jnp.exp(y) - ratio))
-    above = integral(lambda y: (y - jnp.log(ratio))**power * density(y), -30.0, 4.0, 2177,
-                     p.dtype)
-    return above + special.ndtr(-ratio) * (math.log(_LOG_FLOOR) - jnp.log(p))**power
+    above = integral(
+      lambda y: (y - jnp.log(ratio)) ** power * density(y), -30.0, 4.0, 2177, p.dtype
+    )
+    return above + special.ndtr(-ratio) * (math.log(_LOG_FLOOR) - jnp.log(p)) ** power
 
   first, second = (jnp.where(far, smooth(n), clamped(n)) for n in (1, 2))
   return first, second - first**2
@@ -72,15 +74,13 @@ def log_slope_error(plus, minus, stddev, spacing) -> tuple[jax.Array, jax.Array]
     The bias E[gamma] - g and the standard deviation of gamma. The bias stays finite as h
     falls; the standard deviation grows as 1 / h: it is what stops the attack.
   """
-  true, other, true_minus, other_minus = (
-      _log_moments(p, stddev) for p in (*plus, *minus))
+  true, other, true_minus, other_minus = (_log_moments(p, stddev) for p in (*plus, *minus))
   bias = true[0] - other[0] - true_minus[0] + other_minus[0]
   variance = true[1] + other[1] + true_minus[1] + other_minus[1]
   return bias / (2 * spacing), jnp.sqrt(variance) / (2 * spacing)
 
 
-def expanded_log_slope_bias(plus, minus, stddev, spacing, *,
-                            as_printed: bool = False) -> jax.Array:
+def expanded_log_slope_bias(plus, minus, stddev, spacing, *, as_printed: bool = False) -> jax.Array:
   """|Bias| of that slope to second order in stddev (section 5.2); for stddev << p only.
 
   (stddev^2 / 4h) |1/p_o^2 - 1/p_c^2 - 1/p'_o^2 + 1/p'_c^2|.
@@ -98,8 +98,9 @@ def expanded_log_slope_bias(plus, minus, stddev, spacing, *,
   """
   (c, o), (c_minus, o_minus) = plus, minus
   if as_printed:
-    terms = ((stddev**2 + o**2 + c_minus**2) / (c_minus**2 * o**2)
-             - (stddev**2 + o_minus**2 + c**2) / (c**2 * o_minus**2))
+    terms = (stddev**2 + o**2 + c_minus**2) / (c_minus**2 * o**2) - (
+      stddev**2 + o_minus**2 + c**2
+    ) / (c**2 * o_minus**2)
   else:
     terms = 1 / o**2 - 1 / c**2 - 1 / o_minus**2 + 1 / c_minus**2
   return stddev**2 / (4 * spacing) * jnp.abs(terms)
