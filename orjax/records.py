@@ -2,7 +2,8 @@
 
 A folder of records holds `records.jsonl` (one finished trial a line; a process of a
 multi-host run writes `records-<process>.jsonl`), `manifest.json` (what was asked for
-and by what), `accuracy.json` and `pictures.npz` (a few images, for people).
+and by what), `accuracy.json` (accuracy through the defense, by strength) and
+`pictures.npz` (a few images, for people).
 """
 
 from collections.abc import Iterable
@@ -14,11 +15,14 @@ import zipfile
 
 import numpy as np
 
+from orjax import files
+
 FIELDS = (
   "dataset",
   "model",
+  "trained_with",
   "defense",
-  "variance",
+  "strength",
   "attack",
   "targeted",
   "num_samples",
@@ -38,8 +42,19 @@ FIELDS = (
   "zero_gradients",
   "setting",
 )
-# What says which trial a record is of.
-_IDENTITY = FIELDS[: FIELDS.index("claimed")] + ("setting",)
+# What says which trial a record is of. How its model was trained, the model's name tells.
+_IDENTITY = tuple(name for name in FIELDS[: FIELDS.index("claimed")] if name != "trained_with") + (
+  "setting",
+)
+
+# The form of a manifest. The first, without a number, knew one defense, output noise.
+SCHEMA = 2
+# What the strength of a defense was, in ledgers of the first form.
+_AXES = {
+  "none": "strength",
+  "output_noise": "noise variance",
+  "inner_noise": "stddev inside the network",
+}
 
 
 def identity(record: dict) -> tuple:
@@ -80,6 +95,8 @@ class Ledger:
 def read(directory: str) -> list[dict]:
   """All records of a folder, of all processes; a torn last line is passed over.
 
+  Records written before there was more than one defense are given in today's form.
+
   Raises:
     ValueError: a line is not a record.
   """
@@ -89,21 +106,52 @@ def read(directory: str) -> list[dict]:
     for number, line in enumerate(lines[:-1], 1):
       try:
         record = json.loads(line)
-        identity(record)
+        identity(modern(record, {}))
       except (ValueError, KeyError, TypeError) as e:
         raise ValueError(
           f"line {number} of {path} is not a record: remove the line, its trial will be run again"
         ) from e
       records.append(record)
+  if any("variance" in record for record in records):
+    request = _request(directory)
+    records = [modern(record, request) for record in records]
   # A trial may stand in the ledgers of two processes if their number changed.
   return list({identity(record): record for record in records}.values())
 
 
-def write_json(path: pathlib.Path, content: Any) -> None:
+def _request(directory):
+  """What the records of a folder were asked for, as far as it says."""
+  known = pathlib.Path(directory, "manifest.json").exists()
+  return read_manifest(directory)["request"] if known else {}
+
+
+def modern(record: dict, request: dict) -> dict:
+  """A record, or a trace, in today's form.
+
+  The first form had `variance` for `strength` and called every defense output noise.
+
+  Args:
+    record: in either form.
+    request: of its folder, from `read_manifest`; {} where it is not known.
+  """
+  if "variance" not in record:
+    return record
+  new = {**record, "trained_with": request.get("trained_with")}
+  variance = new.pop("variance")
+  new["defense"] = request.get("defense") or _first_defense(record["attack"])
+  new["strength"] = request["strength"][0] if new["defense"] == "inner_noise" else variance
+  return {name: new[name] for name in (*FIELDS, *new) if name in new}
+
+
+def _first_defense(attack):
+  # White-box PGD was always without noise on the answers: it looked at logits.
+  return "none" if attack == "pgd" else "output_noise"
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
   """Writes JSON so that a crash leaves the old file or the new one."""
-  temporary = path.with_suffix(f".{os.getpid()}.partial")
-  temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-  temporary.replace(path)
+  with files.replacing(path) as temporary:
+    temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def make_folder(directory: str) -> None:
@@ -122,43 +170,120 @@ def make_folder(directory: str) -> None:
     raise OSError(f"cannot write to {directory} ({e.strerror}): pass another --out") from e
 
 
-def check_manifest(directory: str, asked: dict, about: dict) -> None:
+def check_manifest(
+  directory: str, request: dict, about: dict, defaults: dict | None = None
+) -> None:
   """Writes the folder's manifest, or checks that it is of the same request.
+
+  A name that one of the two lacks has its default, so that a folder outlives new flags.
 
   Args:
     directory: from `make_folder`.
-    asked: everything that the records depend on.
-    about: facts for the reader: versions, device, commit, speed settings.
+    request: everything that the records depend on, by name.
+    about: facts for the reader: versions, device, commit, `axis` of the strength.
+    defaults: values of names that a request need not have; None, and nothing (0, False,
+      an empty list), of those that are not there.
 
   Raises:
-    ValueError: it holds records of another request; the message says what differs.
+    ValueError: it holds records of another request, and the message says what differs; or
+      its manifest is of a later orjax.
   """
-  path = pathlib.Path(directory) / "manifest.json"
-  asked = json.loads(json.dumps(asked))
-  if not path.exists():
-    write_json(path, {"asked": asked, "about": about})
+  if not pathlib.Path(directory, "manifest.json").exists():
+    manifest = {"schema": SCHEMA, "request": request, "about": about}
+    write_json(pathlib.Path(directory, "manifest.json"), manifest)
     return
-  found = json.loads(path.read_text())["asked"]
-  for name in sorted(found.keys() | asked.keys()):
-    if found.get(name) != asked.get(name):
+  kept, request = read_manifest(directory)["request"], json.loads(json.dumps(request))
+  defaults = json.loads(json.dumps(defaults or {}))
+  for name in sorted(kept.keys() | request.keys()):
+    if _meaning(name, kept, defaults) != _meaning(name, request, defaults):
+      had, wanted = (values.get(name, defaults.get(name)) for values in (kept, request))
       raise ValueError(
-        f"{directory} holds records for {name}={found.get(name)!r}, not "
-        f"{asked.get(name)!r}: pass another --out or the flags in its manifest.json"
+        f"{directory} holds records for {name}={had!r}, not "
+        f"{wanted!r}: pass another --out or the flags in its manifest.json"
       )
 
 
-def read_json(directory: str, name: str) -> dict:
-  """Reads `manifest.json` or `accuracy.json` of a folder.
+def _meaning(name, values, defaults):
+  """What a request says about a name, so that two can be compared."""
+  value = values.get(name)
+  if value is None:
+    value = defaults.get(name)
+  if isinstance(value, list) and len(value) == 1:  # a sweep of one value is that value
+    value = value[0]
+  return value if name in defaults else value or None
+
+
+def read_manifest(directory: str) -> dict:
+  """The manifest of a folder in today's form: `schema`, `request` and `about`.
 
   Raises:
     FileNotFoundError: the folder has none.
+    ValueError: it is of a later orjax, or damaged.
+  """
+  manifest = read_json(directory, "manifest.json")
+  schema = manifest.get("schema", 1)
+  if schema > SCHEMA:
+    raise ValueError(
+      f"{directory} was written by a newer orjax (its manifest.json has schema {schema}, this "
+      f"one knows {SCHEMA}): update orjax, or pass another --out"
+    )
+  if not manifest.keys() >= {"asked" if schema == 1 else "request", "about"}:
+    raise ValueError(f"{directory}/manifest.json is about no records: pass another --out")
+  return _modern_manifest(manifest) if schema == 1 else manifest
+
+
+def _modern_manifest(manifest):
+  """Of one of the first form, where `defense` was what a network was trained with."""
+  request, about = dict(manifest["asked"]), dict(manifest["about"])
+  trained_with, variances = request.pop("defense", None), request.pop("variance", [0.0])
+  on_at_test_time = request.pop("test_noise", True)
+  defense = _first_defense(request.get("attack"))
+  inside = (
+    "or" in (trained_with or "").split("+")
+    and request.get("noise_location", "logits") != "logits"
+    and on_at_test_time
+  )
+  if inside and defense == "none":
+    defense, variances = "inner_noise", [request["stddev"]]
+  request |= {"defense": defense, "strength": variances}
+  # Of a user's own model nothing was known, and the flag had its default.
+  if trained_with is not None and about.get("training") != {}:
+    request["trained_with"] = trained_with
+  if isinstance(request.get("num_samples"), int):
+    request["num_samples"] = [request["num_samples"]]
+  return {"schema": SCHEMA, "request": request, "about": {**about, "axis": _AXES[defense]}}
+
+
+def read_json(directory: str, name: str) -> dict:
+  """Reads `manifest.json`, `accuracy.json` or `traces.json` of a folder.
+
+  Raises:
+    FileNotFoundError: the folder has none.
+    ValueError: it is damaged.
   """
   path = pathlib.Path(directory) / name
   if not path.exists():
     raise FileNotFoundError(
       f"{directory} has no {name}: pass the --out of a main that wrote records"
     )
-  return json.loads(path.read_text())
+  try:
+    return json.loads(path.read_text())
+  except ValueError as e:
+    raise ValueError(f"{path} is damaged ({e}): restore it, or pass another --out") from e
+
+
+def read_accuracy(directory: str) -> dict[str, dict]:
+  """Accuracy through a folder's defense, by its strength as `f"{strength:g}"`.
+
+  Raises:
+    FileNotFoundError: the folder has none.
+    ValueError: it is damaged.
+  """
+  found, request = read_json(directory, "accuracy.json"), _request(directory)
+  if request.get("defense") == "inner_noise" and list(found) == ["0"]:
+    # The first form did not know that noise inside a network has a strength.
+    return {f"{request['strength'][0]:g}": found["0"]}
+  return found
 
 
 def read_pictures(directory: str) -> dict[str, np.ndarray]:
@@ -177,9 +302,15 @@ def add_pictures(directory: str, process: int, pictures: dict[str, np.ndarray]) 
   """Adds named arrays to the folder's pictures, in a file of this process."""
   path = pathlib.Path(directory) / (f"pictures-{process}.npz" if process else "pictures.npz")
   known = read_pictures(directory)
-  temporary = path.with_name(f".pictures.{os.getpid()}.npz")
-  np.savez_compressed(temporary, **{**known, **pictures})
-  temporary.replace(path)
+  with files.replacing(path) as temporary:
+    np.savez_compressed(temporary, **{**known, **pictures})
+
+
+def picture_name(record: dict) -> str:
+  """The name under which a trial's images are kept in the folder's pictures."""
+  names = ("attack", "targeted", "strength", "num_samples", "index", "target")
+  # A folder is about one defense, so that its name need not stand here.
+  return "-".join(str(x) for x in (*(record[name] for name in names), *record["setting"].values()))
 
 
 def wilson(num_successes: float, num_trials: int, z: float = 1.959964) -> tuple[float, float]:
