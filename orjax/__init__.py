@@ -6,11 +6,45 @@ from `orjax.attacks`, `orjax.objectives` and `orjax.oracles`.
 
 import importlib
 
-__all__ = ["attack_batch", "attack_one"]
+__version__ = "0.1.0"
+
+_CALLS = ("attack_batch", "attack_one")
+_MODULES = (
+  "attacks",
+  "checkpoints",
+  "closed",
+  "datasets",
+  "defenses",
+  "engine",
+  "estimators",
+  "evaluation",
+  "files",
+  "geometry",
+  "host",
+  "models",
+  "objectives",
+  "oracles",
+  "precision",
+  "progress",
+  "records",
+  "runner",
+  "theory",
+  "threats",
+  "training",
+  "types",
+  "verification",
+)
+__all__ = [*_CALLS, *_MODULES]
 
 
 def __getattr__(name):
   # Loaded on first use, so that `orjax.records` and plots need no JAX.
-  if name in __all__:
-    return getattr(importlib.import_module("orjax.trials"), name)
+  if name in _CALLS:
+    return getattr(importlib.import_module("orjax.closed"), name)
+  if name in _MODULES:
+    return importlib.import_module(f"orjax.{name}")
   raise AttributeError(f"module 'orjax' has no attribute {name!r}")
+
+
+def __dir__():
+  return sorted([*globals(), *__all__])

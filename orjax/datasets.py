@@ -4,11 +4,12 @@ Decoded arrays, but ImageNet's, are cached beside the TFDS copy, so that a secon
 instant and does not need TFDS. The order is TFDS's own: it is not the order of the original files.
 """
 
-import os
 import pathlib
 from typing import NamedTuple
 
 import numpy as np
+
+from orjax import files
 
 NAMES = ("digits", "mnist", "cifar10", "imagenet2012")
 _DIGITS_TEST = 360  # of 1,797
@@ -147,12 +148,45 @@ def centre_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _write_cache(path, dataset):
-  temporary = path.with_suffix(f".{os.getpid()}.npz")
   try:
-    np.savez(temporary, images=dataset.images, labels=dataset.labels)
-    temporary.replace(path)
+    with files.replacing(path) as temporary:
+      np.savez(temporary, images=dataset.images, labels=dataset.labels)
   except OSError:
     pass  # a read-only copy: the next start decodes again
+
+
+def checked(images: np.ndarray, labels: np.ndarray, name: str) -> Dataset:
+  """A user's own images and labels as a `Dataset`.
+
+  Args:
+    images: uint8 [N, H, W, C] or [N, H, W], with 1, 3 or 4 channels last.
+    labels: integers [N] from 0 on.
+    name: what messages call them.
+
+  Raises:
+    ValueError: they are something else; the message says what to do.
+  """
+  if images.dtype != np.uint8:
+    raise ValueError(
+      f"{name}: images must be uint8 in 0..255, not {images.dtype}: multiply those in [0, 1] "
+      f"by 255, round and convert them"
+    )
+  images = images[..., None] if images.ndim == 3 else images
+  if images.ndim != 4 or images.shape[3] not in (1, 3, 4) or not images.size:
+    raise ValueError(
+      f"{name}: images must be [N, H, W] or [N, H, W, C] with 1, 3 or 4 channels last, not of "
+      f"shape {images.shape}"
+    )
+  if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
+    raise ValueError(
+      f"{name}: labels must be integers [{len(images)}], one an image, not {labels.dtype} of "
+      f"shape {labels.shape}"
+    )
+  if labels.min() < 0 or labels.max() >= 2**31:
+    raise ValueError(
+      f"{name}: labels must be classes from 0 on, not from {labels.min()} to {labels.max()}"
+    )
+  return Dataset(images, labels.astype(np.int32))
 
 
 def correctly_classified(

@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 
+from orjax.types import LOG_FLOOR
 from orjax.types import LossFn
 from orjax.types import Objective
 from orjax.types import Oracle
 
-LOG_FLOOR = 1e-30  # the guard inside the logs of the ZOO and C&W code
 _SUM_TOLERANCE = 1e-5  # to which a thousand float32 probabilities sum to 1
 NON_POSITIVE = ("clamp", "zero", "discard")
 

@@ -10,8 +10,10 @@ from typing import Any
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 Key = jax.Array
+LOG_FLOOR = 1e-30  # the guard inside the logs of the ZOO and C&W code
 # loss_fn(key, points [N, ...]) -> losses [N], answers [N, K]
 LossFn = Callable[[Key, jax.Array], tuple[jax.Array, jax.Array]]
 
@@ -98,6 +100,27 @@ class StepInfo(NamedTuple):
   finished: jax.Array
   num_queries: jax.Array
   zero_gradient: jax.Array
+
+
+def judged(
+  oracle: Oracle, num_rows: int, *, loss: jax.Array, achieved: jax.Array, gradient: jax.Array
+) -> StepInfo:
+  """The report of a step that judged one image and does not end the attack.
+
+  Args:
+    oracle: what was asked.
+    num_rows: rows that the step asked it.
+    loss: of the image [].
+    achieved: whether the answer about the image is a success, bool [].
+    gradient: all of the gradient that the step found, of any shape.
+  """
+  return StepInfo(
+    loss,
+    achieved,
+    jnp.zeros((), bool),
+    jnp.int32(num_rows * oracle.queries_per_row),
+    ~achieved & (gradient == 0).all(),
+  )
 
 
 class Attack(NamedTuple):

@@ -36,7 +36,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
 from orjax import checkpoints
 from orjax import datasets
 from orjax import models
-from orjax import trainers
 from orjax import training
 
 IMAGE_SHAPE = (4, 4, 1)
@@ -92,7 +91,7 @@ def digits_model(tmp_path_factory):
   train = datasets.load("digits", "train")
   folder = tmp_path_factory.mktemp("models") / "convnet_digits"
   saved = training.fit(
-    trainers.trainer(classifier, trainers.zoo_optimizer()),
+    training.trainer(classifier, training.zoo_optimizer()),
     train,
     seed=0,
     num_steps=330,

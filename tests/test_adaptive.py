@@ -9,12 +9,13 @@ from conftest import closest_distance
 from conftest import linear_logits
 from conftest import linear_predict
 from conftest import linear_variables
+import orjax
 from orjax import attacks
 from orjax import datasets
 from orjax import estimators
 from orjax import objectives
 from orjax import oracles
-from orjax import trials
+from orjax.engine import trials
 from orjax.types import Attack
 from orjax.types import Example
 from orjax.types import Oracle
@@ -46,7 +47,7 @@ def test_carlini_wagner_reaches_the_closest_point(linear_images, estimator, atol
     objectives.log_margin(), estimator, initial_trade_off=0.1, binary_search_steps=6, max_steps=250
   )
   result = jax.jit(
-    lambda key: trials.attack_batch(key, attack, _clean(), images, labels, max_queries=10**7)
+    lambda key: orjax.attack_batch(key, attack, _clean(), images, labels, max_queries=10**7)
   )(jax.random.key(0))
   fooled, distances = _judge(result, images, labels)
   assert fooled.all() and np.asarray(result.claimed).all()
@@ -165,7 +166,7 @@ def test_newton_solvers_fool_the_linear_model(linear_images, solver):
     max_steps=100,
   )
   result = jax.jit(
-    lambda key: trials.attack_batch(key, attack, _clean(), images, labels, max_queries=10**7)
+    lambda key: orjax.attack_batch(key, attack, _clean(), images, labels, max_queries=10**7)
   )(jax.random.key(0))
   assert _judge(result, images, labels)[0].all()
 
@@ -390,7 +391,7 @@ def test_informed_attackers_beat_noise_that_stops_the_papers(digits_model):
 
     def attack_all(variables, attack=attack):
       oracle = oracles.with_output_noise(oracles.from_predict(predict, variables), 0.01)
-      return trials.attack_batch(
+      return orjax.attack_batch(
         jax.random.key(0), attack, oracle, images, labels, max_queries=65 * 120
       )
 
@@ -422,7 +423,7 @@ def test_a_trace_is_the_trial_itself(linear_images):
     None,
   )
   seen, quiet = trials.trace(attack, oracle, _clean(), key, trial, 25, jnp.int32(10**6))
-  result = trials.attack_one(key, attack, oracle, images[0], labels[0], max_queries=10**6)
+  result = orjax.attack_one(key, attack, oracle, images[0], labels[0], max_queries=10**6)
   assert int(result.num_steps) == 20
   np.testing.assert_allclose(seen[19], result.loss, rtol=1e-5)
   assert (seen[19:] == seen[19]).all()  # over, it stays

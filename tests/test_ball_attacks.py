@@ -16,7 +16,7 @@ from orjax import estimators
 from orjax import geometry
 from orjax import objectives
 from orjax import oracles
-from orjax import trials
+from orjax.engine import trials
 from orjax.types import Estimator
 from orjax.types import Example
 from orjax.types import GradientEstimate

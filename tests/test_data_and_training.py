@@ -9,10 +9,9 @@ import pytest
 
 from orjax import checkpoints
 from orjax import datasets
+from orjax import evaluation
 from orjax import models
-from orjax import trainers
 from orjax import training
-from orjax import verification
 from orjax.models import convnet
 
 
@@ -119,7 +118,7 @@ def test_batches_resume_and_cover():
 def _fit(directory, num_steps, **meta):
   classifier = models.build("convnet_digits")
   return training.fit(
-    trainers.trainer(classifier, trainers.zoo_optimizer()),
+    training.trainer(classifier, training.zoo_optimizer()),
     datasets.load("digits", "train"),
     seed=0,
     num_steps=num_steps,
@@ -183,11 +182,11 @@ def test_predictions_do_not_depend_on_the_batch_size(digits_model):
   test = datasets.load("digits", "test")
   query = lambda variables, key, images: classifier.apply(variables, images)
   small, large = (
-    verification.predict_classes(query, variables, jax.random.key(0), test.images, batch_size=size)
+    evaluation.predict_classes(query, variables, jax.random.key(0), test.images, batch_size=size)
     for size in (64, 512)
   )
   np.testing.assert_array_equal(small, large)
   with pytest.raises(FloatingPointError, match="NaN or infinity on clean images"):
-    verification.predict_classes(
+    evaluation.predict_classes(
       lambda v, k, x: query(v, k, x) * jnp.nan, variables, jax.random.key(0), test.images[:5]
     )

@@ -9,9 +9,9 @@ import pytest
 from scipy import integrate
 from scipy import stats
 
-from orjax import objectives
 from orjax import records
 from orjax import theory
+from orjax.types import LOG_FLOOR
 
 _SETTINGS = hypothesis.settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -170,7 +170,7 @@ def test_slope_errors_against_monte_carlo():
   plus, minus, stddev, spacing = (0.6, 0.3), (0.55, 0.33), 0.05, 0.1
   rng = np.random.default_rng(0)
   noisy = [p + stddev * rng.normal(size=400_000) for p in (*plus, *minus)]
-  logs = [np.log(np.maximum(x, 0) + objectives.LOG_FLOOR) for x in noisy]
+  logs = [np.log(np.maximum(x, 0) + LOG_FLOOR) for x in noisy]
   for values, exact, found in (
     (
       logs,

@@ -10,7 +10,6 @@ import pytest
 import conftest
 from orjax import datasets
 from orjax import models
-from orjax import trainers
 from orjax import training
 from orjax.models import Classifier
 from orjax.models import wide_resnet
@@ -31,7 +30,7 @@ def _linear():
 
 def test_learning_rate_of_madry_falls_where_published_and_scales():
   for num_steps in (80_000, 40):
-    optimizer = trainers.madry_optimizer(num_steps)
+    optimizer = training.madry_optimizer(num_steps)
     params = {"kernel": jnp.ones(()), "bias": jnp.ones(())}
     state = optimizer.init(params)
     update = jax.jit(optimizer.update)
@@ -44,7 +43,7 @@ def test_learning_rate_of_madry_falls_where_published_and_scales():
       np.testing.assert_allclose(updates["kernel"], -rate * 2e-4, rtol=1e-5)
       assert updates["bias"] == 0  # weight decay is for kernels
   with pytest.raises(ValueError, match="num_steps must be at least 1, not 0"):
-    trainers.madry_optimizer(0)
+    training.madry_optimizer(0)
 
 
 def test_crops_and_flips_are_shifts_by_two_and_mirrors():
@@ -59,7 +58,7 @@ def test_crops_and_flips_are_shifts_by_two_and_mirrors():
     )
   }
   batch = jnp.broadcast_to(jnp.asarray(image)[None], (400, 5, 5, 1))
-  found = np.asarray(trainers.crop_and_flip(jax.random.key(0), batch))
+  found = np.asarray(training.crop_and_flip(jax.random.key(0), batch))
   drawn = [possible[x.tobytes()] for x in found]
   assert len(set(drawn)) == 50 and 150 < sum(flip for *_, flip in drawn) < 250
 
@@ -70,18 +69,18 @@ def test_noise_on_the_logits_is_inside_the_loss(linear_images):
   images = np.round(images * 255).astype(np.uint8)
   loss = {}
   for stddev in (0.0, 100.0):
-    step = jax.jit(trainers.trainer(classifier, trainers.zoo_optimizer(), logit_stddev=stddev).step)
-    state = trainers.trainer(classifier, trainers.zoo_optimizer()).init(jax.random.key(0))
+    step = jax.jit(training.trainer(classifier, training.zoo_optimizer(), logit_stddev=stddev).step)
+    state = training.trainer(classifier, training.zoo_optimizer()).init(jax.random.key(0))
     found = [step(jax.random.key(i), state, images, labels)[1] for i in range(200)]
     loss[stddev] = np.array([metrics["loss"] for metrics in found])
     assert all(metrics["accuracy"] == 1 for metrics in found)  # of the noiseless logits
   # At no margin E loss / stddev is E max of the noise, 0.846 for three classes.
   assert np.ptp(loss[0.0]) == 0 and abs(loss[100.0].mean() / 100 - 0.846) < 0.1
   with pytest.raises(ValueError, match="logit_stddev must be 0 or more and finite, not -1"):
-    trainers.trainer(classifier, trainers.zoo_optimizer(), logit_stddev=-1)
+    training.trainer(classifier, training.zoo_optimizer(), logit_stddev=-1)
 
 
-@pytest.mark.parametrize("statistics", trainers.STATISTICS)
+@pytest.mark.parametrize("statistics", training.STATISTICS)
 def test_adversary_lands_on_the_worst_corner_of_a_linear_model(linear_images, statistics):
   images, labels = linear_images
   two = _linear()._replace(
@@ -91,7 +90,7 @@ def test_adversary_lands_on_the_worst_corner_of_a_linear_model(linear_images, st
   variables = two.init(jax.random.key(0))
   labels = np.arange(len(labels), dtype=np.int32) % 2
   weights = np.asarray(variables["params"]["weights"]).reshape(4, 4, 1, 3)
-  adversary = trainers.pgd_adversary(
+  adversary = training.pgd_adversary(
     radius=0.1, step_size=0.03, num_steps=10, statistics=statistics
   )
   found = jax.jit(lambda key, x, y: adversary(key, two, variables, x, y))(
@@ -104,11 +103,11 @@ def test_adversary_lands_on_the_worst_corner_of_a_linear_model(linear_images, st
 
 def test_bad_adversaries_are_refused():
   with pytest.raises(ValueError, match="statistics must be one of batch, running, not 'none'"):
-    trainers.pgd_adversary(statistics="none")
+    training.pgd_adversary(statistics="none")
   with pytest.raises(ValueError, match="num_steps must be at least 1, not 0"):
-    trainers.pgd_adversary(num_steps=0)
+    training.pgd_adversary(num_steps=0)
   with pytest.raises(ValueError, match="radius and step_size must be above 0"):
-    trainers.pgd_adversary(radius=0.0)
+    training.pgd_adversary(radius=0.0)
 
 
 def _small_resnet():
@@ -137,13 +136,13 @@ def _small_resnet():
 def test_one_device_and_eight_give_one_loss_curve(make, adversarial, tmp_path):
   classifier = make()
   train, test = (datasets.load("digits", split) for split in ("train", "test"))
-  optimizer = trainers.madry_optimizer(50) if adversarial else trainers.zoo_optimizer(10.0)
-  adversary = trainers.pgd_adversary(radius=0.1, step_size=0.05, num_steps=2)
-  trainer = trainers.trainer(
+  optimizer = training.madry_optimizer(50) if adversarial else training.zoo_optimizer(10.0)
+  adversary = training.pgd_adversary(radius=0.1, step_size=0.05, num_steps=2)
+  trainer = training.trainer(
     classifier,
     optimizer,
     logit_stddev=1.0,
-    augment=trainers.crop_and_flip,
+    augment=training.crop_and_flip,
     adversary=adversary if adversarial else None,
   )
   curves = {}
@@ -170,7 +169,7 @@ def test_one_device_and_eight_give_one_loss_curve(make, adversarial, tmp_path):
 def test_what_no_training_can_do_is_refused_before_any_work(tmp_path):
   classifier = models.build("convnet_digits")
   train, test = (datasets.load("digits", split) for split in ("train", "test"))
-  trainer = trainers.trainer(classifier, trainers.zoo_optimizer())
+  trainer = training.trainer(classifier, training.zoo_optimizer())
   fit = lambda trainer=trainer, meta=None, **kw: training.fit(
     trainer,
     train,
@@ -196,4 +195,4 @@ def test_what_no_training_can_do_is_refused_before_any_work(tmp_path):
     fit(batch_size=5000)
   fit()
   with pytest.raises(ValueError, match="is of another network: its .* has shape"):
-    fit(trainers.trainer(_small_resnet(), trainers.zoo_optimizer()))
+    fit(training.trainer(_small_resnet(), training.zoo_optimizer()))

@@ -11,7 +11,7 @@ import orjax
 from orjax import attacks
 from orjax import objectives
 from orjax import oracles
-from orjax import trials
+from orjax.engine import trials
 from orjax.types import Example
 from orjax.types import Oracle
 
@@ -73,7 +73,7 @@ def test_reported_queries_are_the_rows_the_oracle_saw(linear_images, around):
   # Averaging asks the key-free network once, and charges every answer.
   assert int(trial.num_queries) == sum(calls) * per_row <= budget
   assert len(calls) == int(trial.num_steps)
-  engine = trials.attack_one(key, attack, around(_clean()), image, label, max_queries=budget)
+  engine = orjax.attack_one(key, attack, around(_clean()), image, label, max_queries=budget)
   assert int(engine.num_queries) == int(trial.num_queries)
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import conftest
+import orjax
 from orjax import attacks
 from orjax import engine
 from orjax import objectives
 from orjax import oracles
 from orjax import runner
-from orjax import trials
 from orjax.types import Attack
 from orjax.types import Example
 from orjax.types import StepInfo
@@ -228,7 +228,7 @@ def test_as_many_rows_as_reported(linear_images):
 
   base = oracles.Oracle(lambda key, x: counting(x))
   attack = attacks.whitebox_pgd(objectives.logit_cross_entropy(), num_steps=3, num_restarts=2)
-  result = trials.attack_one(
+  result = orjax.attack_one(
     jax.random.key(0), attack, base, jnp.asarray(images[0]), labels[0], max_queries=1000
   )
   jax.effects_barrier()

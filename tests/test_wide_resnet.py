@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from orjax import models
+from orjax.models import conv
 from orjax.models import convnet
-from orjax.models import layers
+from orjax.models import noise as noise_lib
 from orjax.models import wide_resnet
 
 
@@ -131,14 +132,14 @@ def test_gradient_of_the_convolution(strides, padding, size):
   plain = lambda x, k: jax.lax.conv_general_dilated(
     x, k, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
   )
-  ours = lambda x, k: layers.conv(x, k, strides, padding)
+  ours = lambda x, k: conv.conv(x, k, strides, padding)
   out, pull_back = jax.vjp(plain, x, kernel)
   g = jnp.asarray(rng.normal(size=out.shape).astype(np.float32))
   np.testing.assert_array_equal(ours(x, kernel), out)
   for found, wanted in zip(jax.vjp(ours, x, kernel)[1](g), pull_back(g)):
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
   with jax.enable_x64(True):
-    double = layers.flax_conv(x.astype(jnp.float64), kernel.astype(jnp.float64), strides, padding)
+    double = conv.flax_conv(x.astype(jnp.float64), kernel.astype(jnp.float64), strides, padding)
   assert double.dtype == np.float64
   np.testing.assert_allclose(double, out, rtol=1e-4, atol=1e-4)
 
@@ -152,9 +153,10 @@ def test_gradient_of_the_convolution(strides, padding, size):
 )
 def test_where_noise_is_added(make, num_layers, monkeypatch):
   added = []
-  monkeypatch.setattr(
-    layers, "add_noise", lambda x, keys, layer, stddev: added.append((layer, stddev)) or x
-  )
+  for networks in (convnet, wide_resnet):
+    monkeypatch.setattr(
+      networks, "add_noise", lambda x, keys, layer, stddev: added.append((layer, stddev)) or x
+    )
   inside = num_layers - num_layers % 2  # but for a convolution before the blocks
   firsts = list(range(num_layers % 2, num_layers, 2))
   for location, wanted in (
@@ -176,12 +178,12 @@ def test_where_noise_is_added(make, num_layers, monkeypatch):
 
 def test_noise_of_a_row_is_its_key_s():
   keys = jax.random.split(jax.random.key(0), 300)
-  noise = np.asarray(layers.add_noise(jnp.zeros((300, 5, 5, 2)), keys, 3, 2.0))
+  noise = np.asarray(noise_lib.add_noise(jnp.zeros((300, 5, 5, 2)), keys, 3, 2.0))
   assert abs(noise.std() - 2) < 0.05 and abs(noise.mean()) < 0.05
   np.testing.assert_array_equal(
-    noise[7:9], layers.add_noise(jnp.zeros((2, 5, 5, 2)), keys[7:9], 3, 2.0)
+    noise[7:9], noise_lib.add_noise(jnp.zeros((2, 5, 5, 2)), keys[7:9], 3, 2.0)
   )
-  other = layers.add_noise(jnp.zeros((300, 5, 5, 2)), keys, 4, 2.0)
+  other = noise_lib.add_noise(jnp.zeros((300, 5, 5, 2)), keys, 4, 2.0)
   assert abs(np.corrcoef(noise.ravel(), np.ravel(other))[0, 1]) < 0.05
 
 

@@ -1,5 +1,7 @@
 """ZOO against its arithmetic written again in NumPy, and where the answer is known."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,11 +11,11 @@ from conftest import closest_distance
 from conftest import linear_logits
 from conftest import linear_predict
 from conftest import linear_variables
+import orjax
 from orjax import attacks
 from orjax import geometry
 from orjax import objectives
 from orjax import oracles
-from orjax import trials
 from orjax.attacks import wrappers
 from orjax.types import Attack
 from orjax.types import Example
@@ -102,7 +104,7 @@ def test_zoo_reaches_the_closest_point_of_a_linear_model(linear_images, targeted
     max_steps=300,
   )
   result = jax.jit(
-    lambda key: trials.attack_batch(key, attack, _oracle(), images, wanted, max_queries=10**7)
+    lambda key: orjax.attack_batch(key, attack, _oracle(), images, wanted, max_queries=10**7)
   )(jax.random.key(0))
   assert np.asarray(result.claimed).all()
   distances = np.linalg.norm((np.asarray(result.adversarial) - images).reshape(8, -1), axis=1)
@@ -136,7 +138,7 @@ def test_images_stay_in_the_box():
       max_steps=100,
       tanh_space=tanh_space,
     )
-    result = trials.attack_batch(
+    result = orjax.attack_batch(
       jax.random.key(0), attack, _oracle(), image, label, max_queries=10**6
     )
     assert (result.adversarial >= 0).all() and (result.adversarial <= 1).all()
@@ -159,13 +161,20 @@ def test_slopes_that_are_no_numbers_move_nothing():
   assert jnp.isfinite(state.first_moment).all()
 
 
+class _Scripted(NamedTuple):
+  """The image it would hand in, and how far it got."""
+
+  adversarial: jax.Array
+  num_steps: jax.Array
+
+
 def _scripted(losses, successes=None):
   """An attack that reports given losses; its state counts steps and restarts."""
   losses = jnp.asarray(losses, jnp.float32)
 
   def init(key, example):
     del key
-    return trials.Result(example.image, None, None, jnp.int32(0), None)
+    return _Scripted(example.image, jnp.int32(0))
 
   def step(key, oracle, example, state):
     del key, oracle
@@ -213,7 +222,7 @@ def test_binary_search_follows_the_official_rule():
     def make(trade_off):
       def init(key, example):
         del key
-        return trials.Result(example.image, None, None, jnp.int32(0), None)
+        return _Scripted(example.image, jnp.int32(0))
 
       def step(key, oracle, example, state):
         del key, oracle, example

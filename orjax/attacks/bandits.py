@@ -7,10 +7,10 @@ import jax.numpy as jnp
 
 from orjax import geometry
 from orjax import objectives
-from orjax.attacks import successes
+from orjax.attacks import wrappers
 from orjax.types import Attack
+from orjax.types import judged
 from orjax.types import Objective
-from orjax.types import StepInfo
 
 _MAX_ODDS = 13.8  # log odds of 1 - 1e-6
 
@@ -117,16 +117,10 @@ def bandits(
       image + step_size * geometry.steepest(up(prior), norm), example.image, radius, norm
     )
     achieved = objective.achieved(rows[0], example.label)
-    info = StepInfo(
-      loss,
-      achieved,
-      jnp.zeros((), bool),
-      jnp.int32(3 * oracle.queries_per_row),
-      ~achieved & (gradient == 0).all(),
-    )
+    info = judged(oracle, 3, loss=loss, achieved=achieved, gradient=gradient)
     return BanditsState(moved, prior, image), info
 
   attack = Attack(init, step)
   if confirmations:
-    attack = successes.confirmed(attack, objective, num_queries=confirmations)
-  return successes.until_success(attack)
+    attack = wrappers.confirmed(attack, objective, num_queries=confirmations)
+  return wrappers.until_success(attack)

@@ -2,10 +2,10 @@
 
 from orjax.attacks import solvers
 from orjax.attacks import wrappers
-from orjax.attacks.coarse_to_fine import coarse_to_fine_descent
-from orjax.attacks.coarse_to_fine import CoarseToFine
-from orjax.attacks.coordinate_descent import coordinate_descent
 from orjax.attacks.starts import Start
+from orjax.attacks.steps.coarse_to_fine import coarse_to_fine_descent
+from orjax.attacks.steps.coarse_to_fine import CoarseToFine
+from orjax.attacks.steps.coordinate_descent import coordinate_descent
 from orjax.types import Attack
 from orjax.types import Objective
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from orjax.models import convnet
-from orjax.models import layers
 from orjax.models import resnet
 from orjax.models import wide_resnet
+from orjax.models.noise import check_noise
 
 
 class Classifier(NamedTuple):
@@ -87,7 +87,7 @@ def build(
   """
   if name not in _MODULES:
     raise ValueError(f"unknown model {name!r}: choose one of {', '.join(names())}")
-  layers.check_noise(noise_location, noise_stddev)
+  check_noise(noise_location, noise_stddev)
   make_module, image_shape = _MODULES[name]
   options = {"dtype": dtype, "noise_location": noise_location, "noise_stddev": noise_stddev}
   if name in _TORCHVISION:

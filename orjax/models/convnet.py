@@ -10,7 +10,9 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from orjax.models import layers
+from orjax.models.conv import at_least_float32
+from orjax.models.conv import flax_conv
+from orjax.models.noise import add_noise
 
 
 def _pool_by_reshape(x):
@@ -68,10 +70,10 @@ class ConvNet(nn.Module):
           padding=self.padding,
           kernel_init=init,
           dtype=self.dtype,
-          conv_general_dilated=layers.flax_conv,
+          conv_general_dilated=flax_conv,
         )(x)
         if noise_keys is not None and self.noise_location in ("every", place):
-          x = layers.add_noise(x, noise_keys, 2 * block + i, self.noise_stddev)
+          x = add_noise(x, noise_keys, 2 * block + i, self.noise_stddev)
         x = nn.relu(x)
       x = max_pool(x)
     x = x.reshape(x.shape[0], -1)
@@ -79,7 +81,7 @@ class ConvNet(nn.Module):
     x = nn.Dropout(0.5, deterministic=not train)(x)
     x = nn.relu(dense(self.hidden)(x))
     logits = dense(self.num_classes)(x)
-    return logits.astype(layers.at_least_float32(self.dtype))
+    return logits.astype(at_least_float32(self.dtype))
 
 
 def mnist(**options) -> ConvNet:

@@ -12,7 +12,9 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from orjax.models import layers
+from orjax.models.conv import at_least_float32
+from orjax.models.conv import flax_conv
+from orjax.models.noise import add_noise
 
 
 def standardise(images: jax.Array) -> jax.Array:
@@ -58,7 +60,7 @@ class WideResNet(nn.Module):
 
   @nn.compact
   def __call__(self, images, train: bool = False, noise_keys=None):
-    # TensorFlow's decay 0.9 and the default epsilon of its contrib.layers.
+    # TensorFlow's decay 0.9 and the default epsilon of its contrib.
     norm = functools.partial(
       nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-3, dtype=self.dtype
     )
@@ -74,10 +76,10 @@ class WideResNet(nn.Module):
         use_bias=False,
         dtype=self.dtype,
         kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-        conv_general_dilated=layers.flax_conv,
+        conv_general_dilated=flax_conv,
       )(x)
       if noise_keys is not None and self.noise_location in ("every", place):
-        x = layers.add_noise(x, noise_keys, num_convs, self.noise_stddev)
+        x = add_noise(x, noise_keys, num_convs, self.noise_stddev)
       num_convs += 1
       return x
 
@@ -99,7 +101,7 @@ class WideResNet(nn.Module):
       dtype=self.dtype,
       kernel_init=nn.initializers.variance_scaling(1.0, "fan_in", "uniform"),
     )(x)
-    return logits.astype(layers.at_least_float32(self.dtype))
+    return logits.astype(at_least_float32(self.dtype))
 
 
 def resnet32(**options) -> WideResNet:

@@ -8,8 +8,7 @@ from jax.scipy import special
 from jax.scipy import stats
 
 from orjax.theory.quadrature import integral
-
-_LOG_FLOOR = 1e-30  # of `objectives.log_margin`
+from orjax.types import LOG_FLOOR
 
 
 def noisy_log_moments(probability, stddev) -> tuple[jax.Array, jax.Array]:
@@ -52,7 +51,7 @@ def _log_moments_of_one(p, stddev):
     above = integral(
       lambda y: (y - jnp.log(ratio)) ** power * density(y), -30.0, 4.0, 2177, p.dtype
     )
-    return above + special.ndtr(-ratio) * (math.log(_LOG_FLOOR) - jnp.log(p)) ** power
+    return above + special.ndtr(-ratio) * (math.log(LOG_FLOOR) - jnp.log(p)) ** power
 
   first, second = (jnp.where(far, smooth(n), clamped(n)) for n in (1, 2))
   return first, second - first**2

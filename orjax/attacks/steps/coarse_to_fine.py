@@ -14,10 +14,10 @@ import numpy as np
 from orjax import estimators
 from orjax import geometry
 from orjax.attacks import solvers
-from orjax.attacks.coordinate_descent import measure
+from orjax.attacks.steps.coordinate_descent import measure
 from orjax.types import Attack
+from orjax.types import judged
 from orjax.types import Objective
-from orjax.types import StepInfo
 
 IMPORTANCE = ("refreshed", "frozen", "uniform")
 _GRID = 8  # blocks along each side of the map of importance
@@ -231,13 +231,7 @@ def coarse_to_fine_descent(
       solver_state = jax.tree.map(
         lambda new, old: jnp.where(first, new, old), solver.init(modifier.size), solver_state
       )
-    info = StepInfo(
-      loss,
-      achieved,
-      jnp.zeros((), bool),
-      jnp.int32(len(points) * oracle.queries_per_row),
-      ~achieved & (slopes == 0).all(),
-    )
+    info = judged(oracle, len(points), loss=loss, achieved=achieved, gradient=slopes)
     return CoarseToFineState(
       modifier.reshape(state.modifier.shape),
       state.importance,

@@ -16,12 +16,12 @@ from jax.sharding import PartitionSpec as P
 import numpy as np
 
 from orjax import host
-from orjax import trials as trials_lib
 from orjax import verification
+from orjax.engine import trials as trials_lib
+from orjax.threats import ThreatModel
 from orjax.types import Attack
 from orjax.types import Example
 from orjax.types import Objective
-from orjax.types import Oracle
 
 
 class Halted(Exception):
@@ -33,20 +33,6 @@ class Halted(Exception):
 
 
 _SECONDS_ON_HOST = 5.0  # between two looks, where a model outside JAX may be slow
-
-
-class ThreatModel(NamedTuple):
-  """Who answers whom; each makes an `Oracle` inside the traced program.
-
-  Attributes:
-    clean: `clean(variables)`: the undefended model, asked by the verification only.
-    defended: `defended(variables, setting)`: the server.
-    asked: `asked(variables, setting)`: what the attacker makes of the server.
-  """
-
-  clean: Callable[[Any], Oracle]
-  defended: Callable[[Any, Any], Oracle]
-  asked: Callable[[Any, Any], Oracle]
 
 
 class Inputs(NamedTuple):

@@ -12,10 +12,10 @@ from orjax import objectives
 from orjax.attacks import solvers
 from orjax.attacks.starts import Start
 from orjax.types import Attack
+from orjax.types import judged
 from orjax.types import Key
 from orjax.types import Objective
 from orjax.types import Oracle
-from orjax.types import StepInfo
 
 
 def measure(
@@ -113,13 +113,7 @@ def coordinate_descent(
     if not tanh_space:
       modifier = jnp.clip(modifier, -image, 1 - image)
     achieved = objective.achieved(rows[0], example.label)
-    info = StepInfo(
-      loss,
-      achieved,
-      jnp.zeros((), bool),
-      jnp.int32(len(points) * oracle.queries_per_row),
-      ~achieved & (slopes == 0).all(),
-    )
+    info = judged(oracle, len(points), loss=loss, achieved=achieved, gradient=slopes)
     return CoordinateDescentState(modifier, solver_state, points[0]), info
 
   return Attack(init, step)

@@ -1,23 +1,13 @@
-"""What the attacker may ask: the classifier, what the server adds, what the attacker does.
-
-Read from the inside out, a composition is the threat model:
-
-    averaged(with_output_noise(from_predict(predict), stddev), num_samples)
-"""
+"""Where answers come from: a classifier in JAX, a random one, any callable."""
 
 from collections.abc import Callable
-import math
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from orjax import host
-from orjax import rows as rows_lib
-from orjax.rows import full_precision
+from orjax.oracles.flat_batch import on_rows
 from orjax.types import Oracle
-
-_DRAW_MULTIPLE = 128
 
 
 def from_predict(
@@ -47,7 +37,7 @@ def from_predict(
   def answer(variables, images):
     return predict(images) if variables is None else predict(variables, images)
 
-  ask = rows_lib.on_rows(answer, rows_per_call)
+  ask = on_rows(answer, rows_per_call)
   return Oracle(lambda key, images: ask(variables, images))
 
 
@@ -73,7 +63,7 @@ def from_random_predict(
   def answer(variables, key_data, images):
     return predict(variables, jax.random.wrap_key_data(key_data), images)
 
-  ask = rows_lib.on_rows(answer, rows_per_call)
+  ask = on_rows(answer, rows_per_call)
 
   def query(key, images):
     return ask(variables, jax.random.key_data(jax.random.split(key, len(images))), images)
@@ -134,106 +124,3 @@ def from_host(
     first_wait=first_wait,
   )
   return Oracle(lambda key, images: host.ask(endpoint, key, images))
-
-
-def with_output_noise(oracle: Oracle, stddev: jax.Array, *, mean: jax.Array = 0.0) -> Oracle:
-  """Adds Gaussian noise to every answer: the paper's defense (section 5).
-
-  d(p) = p + eps, eps ~ N(mean, Sigma), drawn anew for every row of every query. As in
-  the paper the answer is neither clipped nor renormalised.
-
-  Args:
-    oracle: what is defended.
-    stddev: scalar; or one per class [K]; or a factor L [K, K] of the covariance
-      Sigma = L L^T. May be traced.
-    mean: scalar or [K].
-
-  Returns:
-    An `Oracle`, a pure function of the key; with stddev and mean 0 it answers exactly
-    what `oracle` does.
-
-  Raises:
-    ValueError: `stddev` has more than two axes.
-  """
-  stddev = jnp.asarray(stddev, jnp.float32)
-  if stddev.ndim > 2:
-    raise ValueError(f"stddev must be [], [K] or [K, K], not of shape {stddev.shape}")
-
-  def query(key, images):
-    inner_key, noise_key = jax.random.split(key)
-    answers = oracle.query(inner_key, images)
-    # Drawn flat, which is several times faster under vmap, and padded: an odd size may
-    # round its last entries differently.
-    size = answers.size + -answers.size % _DRAW_MULTIPLE
-    noise = jax.random.normal(noise_key, (size,), jnp.float32)[: answers.size]
-    noise = noise.reshape(answers.shape)
-    with full_precision():
-      noise = (
-        noise @ stddev.T if stddev.ndim == 2 else noise * jnp.broadcast_to(stddev, noise.shape)
-      )
-    shift = jnp.broadcast_to(jnp.asarray(mean, jnp.float32), noise.shape)
-    return answers + (noise + shift).astype(answers.dtype)
-
-  return Oracle(query, oracle.queries_per_row)
-
-
-def averaged(oracle: Oracle, num_samples: int) -> Oracle:
-  """Asks every row `num_samples` times and averages the answers: an adaptive attacker.
-
-  Answers are averaged before any loss or log is taken of them. The samples differ in
-  their key only, so what does not depend on the key (the network, under output noise)
-  is computed once, while every sample is charged.
-
-  Args:
-    oracle: what is asked.
-    num_samples: answers per row.
-
-  Returns:
-    An `Oracle` that charges `num_samples` times as much.
-
-  Raises:
-    ValueError: `num_samples` is below 1.
-  """
-  if num_samples < 1:
-    raise ValueError(f"num_samples must be at least 1, not {num_samples}")
-  if num_samples == 1:
-    return oracle
-
-  def query(key, images):
-    keys = jax.random.split(key, num_samples)
-    return jax.vmap(oracle.query, in_axes=(0, None))(keys, images).mean(0)
-
-  return Oracle(query, num_samples * oracle.queries_per_row)
-
-
-def in_chunks(oracle: Oracle, rows: int) -> Oracle:
-  """Asks at most `rows` rows of a query at a time, to bound memory.
-
-  Under `vmap` that is `rows` of each: there, `from_predict(rows_per_call=)` bounds it.
-
-  Args:
-    oracle: what is asked.
-    rows: rows a call; the last call is padded by asking its first row again, which is
-      computed but not charged.
-
-  Returns:
-    An `Oracle`.
-
-  Raises:
-    ValueError: `rows` is below 1.
-  """
-  if rows < 1:
-    raise ValueError(f"rows must be at least 1, not {rows}")
-
-  def query(key, images):
-    num_rows = len(images)
-    if num_rows <= rows:
-      return oracle.query(key, images)
-    num_chunks = math.ceil(num_rows / rows)
-    padding = jnp.broadcast_to(images[:1], (num_chunks * rows - num_rows, *images.shape[1:]))
-    chunks = jnp.concatenate([images, padding]).reshape(num_chunks, rows, *images.shape[1:])
-    keys = jax.random.split(key, num_chunks)
-    answers = jax.lax.map(lambda chunk: oracle.query(*chunk), (keys, chunks))
-    return answers.reshape(-1, *answers.shape[2:])[:num_rows]
-
-  return Oracle(query, oracle.queries_per_row)

@@ -1,14 +1,14 @@
-"""What there is to do, on the host: trials to run, what came of them, how many at a time."""
+"""How many trials a device holds at a time."""
 
 from typing import Any
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from orjax import engine
-from orjax import trials
+from orjax.engine import trials
+from orjax.engine.tasks import inputs
+from orjax.engine.tasks import Task
+from orjax.threats import ThreatModel
 from orjax.types import Attack
 from orjax.types import Example
 
@@ -21,56 +21,6 @@ _FEW_ROWS_ELSEWHERE = 1024
 _BYTES_OF_IMAGES = 2**28  # of one network call, at most; large images fill a device sooner
 
 
-class Task(NamedTuple):
-  """One trial to do, on the host.
-
-  Attributes:
-    identity: the record's first fields, for the caller.
-    image: float32 [H, W, C].
-    label: true class, or target.
-    run: repeat number.
-    index: of the image.
-    setting: numbers of the threat model, such as {"stddev": 0.01}.
-    expected_steps: longer trials are started first.
-  """
-
-  identity: Any
-  image: np.ndarray
-  label: int
-  run: int
-  index: int
-  setting: dict[str, np.ndarray]
-  expected_steps: float = 0.0
-
-
-class Outcome(NamedTuple):
-  """A finished trial: the task, what was handed in, what it cost, the verdict.
-
-  `zero_gradients` is the share of its steps that learnt nothing: see `StepInfo`.
-  """
-
-  task: Task
-  adversarial: np.ndarray
-  claimed: bool
-  num_steps: int
-  num_queries: int
-  zero_gradients: float
-  clean_success: bool
-  defended_success_rate: float
-  noise_error_rate: float
-
-
-def inputs(task: Task) -> engine.Inputs:
-  """What starts a task's trial."""
-  return engine.Inputs(
-    task.image,
-    np.int32(task.label),
-    np.int32(task.run),
-    np.int32(task.index),
-    {k: np.asarray(v, np.float32) for k, v in task.setting.items()},
-  )
-
-
 def rows_and_queries(attack, threat_model, variables, task):
   """Rows and queries of one step, from shapes alone."""
   first = inputs(task)
@@ -81,7 +31,7 @@ def rows_and_queries(attack, threat_model, variables, task):
 
 
 def choose_slots(
-  attack: Attack, threat_model: engine.ThreatModel, variables: Any, tasks: list[Task]
+  attack: Attack, threat_model: ThreatModel, variables: Any, tasks: list[Task]
 ) -> int:
   """Slots per device that fill a device, with work for eight rounds on one device.
 

@@ -1,4 +1,4 @@
-"""Training classifiers over all devices, resumable; and evaluating them.
+"""Training classifiers over all devices, resumable.
 
 A host loop around one jitted step, not `lax.scan`: XLA's CPU backend runs convolution
 gradients inside lax loops many times slower than the same step called from Python.
@@ -8,10 +8,8 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import json
-import os
 import pathlib
 import time
-from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
@@ -20,9 +18,10 @@ import numpy as np
 
 from orjax import checkpoints
 from orjax import datasets
+from orjax import files
 from orjax import progress
-from orjax import verification
-from orjax.trainers import Trainer
+from orjax.evaluation import accuracy
+from orjax.training.step import Trainer
 
 METRICS = "metrics.jsonl"
 # Steps between two looks at the metrics, which wait for the device; checkpoints are
@@ -41,15 +40,6 @@ def batches(seed: int, num_examples: int, batch_size: int, start: int) -> Iterat
     first = start - epoch * per_epoch if epoch == start // per_epoch else 0
     for i in range(first, per_epoch):
       yield order[i * batch_size : (i + 1) * batch_size]
-
-
-def accuracy(apply: Callable, variables: Any, dataset: datasets.Dataset) -> float:
-  """Share of the data set that the model classifies correctly.
-
-  `apply(variables, key, images) -> logits`; the key drives whatever is random at test time.
-  """
-  classes = verification.predict_classes(apply, variables, jax.random.key(0), dataset.images)
-  return float(np.mean(classes == dataset.labels))
 
 
 def check(num_examples: int, batch_size: int, num_steps: int, num_devices: int) -> None:
@@ -88,7 +78,7 @@ def fit(
   The folder's `metrics.jsonl` gets a line every ten steps.
 
   Args:
-    trainer: from `trainers.trainer`.
+    trainer: from `trainer`.
     train: training split.
     seed: of the initial weights, the order of the batches and all noise.
     num_steps: optimizer steps in all.
@@ -191,9 +181,8 @@ class _Log:
           kept.append(line)
       except ValueError:
         break  # torn by a power cut
-    temporary = self._path.with_suffix(f".{os.getpid()}.partial")
-    temporary.write_text("".join(f"{line}\n" for line in kept))
-    temporary.replace(self._path)
+    with files.replacing(self._path) as temporary:
+      temporary.write_text("".join(f"{line}\n" for line in kept))
 
   def write(self, step: int, window: list[dict], batch_size: int) -> str:
     """Appends the means over the last steps; returns them in words."""

@@ -5,13 +5,14 @@ again ends in the same record.
 """
 
 import json
-import os
 import pathlib
 from typing import Any
 import zipfile
 
 import jax
 import numpy as np
+
+from orjax import files
 
 
 def _name(task) -> str:
@@ -28,9 +29,8 @@ def save(path: str, trials: Any, occupants: list) -> None:
   """
   leaves = jax.device_get(jax.tree.leaves(trials))
   names = np.array(["" if task is None else _name(task) for task in occupants])
-  temporary = pathlib.Path(path).with_suffix(f".{os.getpid()}.partial.npz")
-  np.savez(temporary, names=names, **{f"leaf{i}": x for i, x in enumerate(leaves)})
-  temporary.replace(path)
+  with files.replacing(path) as temporary:
+    np.savez(temporary, names=names, **{f"leaf{i}": x for i, x in enumerate(leaves)})
 
 
 def restore(path: str, idle: Any, share: list) -> tuple[Any, list]:

@@ -1,12 +1,9 @@
-"""Layers that Flax has not: a convolution that is fast in loops, and noise inside a network."""
+"""A convolution whose gradient is fast in loops, and one that is fast in float64."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
-
-# Where a network may add noise, within each of its blocks of two convolutions.
-LOCATIONS = ("every", "first", "second")
 
 
 def _lax_conv(x, kernel, strides, padding):
@@ -87,24 +84,3 @@ def _conv_by_products(x, kernel, strides, padding):
 def at_least_float32(dtype) -> jnp.dtype:
   """In which logits are handed out: float32, or float64 of a network that computes in it."""
   return jnp.dtype(jnp.float64) if jnp.dtype(dtype) == jnp.float64 else jnp.dtype(jnp.float32)
-
-
-def add_noise(x: jax.Array, keys: jax.Array, layer: int, stddev: float) -> jax.Array:
-  """Adds Gaussian noise to features [B, ...], drawn for each row from a key of its own.
-
-  Args:
-    x: features of `layer`.
-    keys: one per row [B]; a row's noise does not depend on the others.
-    layer: its number, which makes its draws independent of other layers'.
-    stddev: of the noise.
-  """
-  draw = lambda key: jax.random.normal(jax.random.fold_in(key, layer), x.shape[1:], jnp.float32)
-  return x + (stddev * jax.vmap(draw)(keys)).astype(x.dtype)
-
-
-def check_noise(location: str | None, stddev: float) -> None:
-  """Raises ValueError for noise that no network adds."""
-  if location is not None and location not in LOCATIONS:
-    raise ValueError(f"noise_location must be one of {', '.join(LOCATIONS)}, not {location!r}")
-  if not 0 <= stddev < float("inf"):
-    raise ValueError(f"noise_stddev must be 0 or more and finite, not {stddev}")

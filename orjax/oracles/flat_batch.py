@@ -7,18 +7,11 @@ import jax
 from jax.custom_batching import custom_vmap
 import jax.numpy as jnp
 
+from orjax.precision import full_precision
+
 # Rows of a network call are padded to a multiple of this: at ragged shapes the bits of
 # an answer may depend on the row's position in the batch (XLA's CPU backend).
 _ROW_MULTIPLE = 32
-
-
-def full_precision():
-  """Context in which float32 products are computed in float32, not TF32 or bfloat16.
-
-  With finite differences of 1e-4 the hardware's rounding would otherwise look like a
-  defense. 'highest' is the preset that reaches both dots and convolutions.
-  """
-  return jax.default_matmul_precision("highest")
 
 
 def on_rows(predict, rows_per_call):

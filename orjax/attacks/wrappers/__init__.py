@@ -1,0 +1,21 @@
+"""Attacks made of attacks."""
+
+from orjax.attacks.wrappers.confirmation import confirmed
+from orjax.attacks.wrappers.keep_best import keep_best
+from orjax.attacks.wrappers.patience import patience
+from orjax.attacks.wrappers.rounds import in_rounds
+from orjax.attacks.wrappers.rounds import until_outside
+from orjax.attacks.wrappers.rounds import until_success
+from orjax.attacks.wrappers.search import binary_search
+from orjax.attacks.wrappers.search import smallest
+
+__all__ = [
+  "binary_search",
+  "confirmed",
+  "in_rounds",
+  "keep_best",
+  "patience",
+  "smallest",
+  "until_outside",
+  "until_success",
+]

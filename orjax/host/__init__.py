@@ -1,0 +1,8 @@
+"""Models outside JAX: what asks them, and how compiled programs wait for them."""
+
+from orjax.host.endpoint import Endpoint
+from orjax.host.staging import ask
+from orjax.host.staging import asks
+from orjax.host.staging import staged
+
+__all__ = ["Endpoint", "ask", "asks", "staged"]

@@ -1,0 +1,31 @@
+"""Training of classifiers: one step, and the loop around it."""
+
+from orjax.training.adversary import pgd_adversary
+from orjax.training.adversary import STATISTICS
+from orjax.training.augmentation import crop_and_flip
+from orjax.training.fit import batches
+from orjax.training.fit import check
+from orjax.training.fit import fit
+from orjax.training.fit import METRICS
+from orjax.training.optimizers import madry_optimizer
+from orjax.training.optimizers import zoo_optimizer
+from orjax.training.step import Adversary
+from orjax.training.step import Trainer
+from orjax.training.step import trainer
+from orjax.training.step import TrainState
+
+__all__ = [
+  "METRICS",
+  "STATISTICS",
+  "Adversary",
+  "TrainState",
+  "Trainer",
+  "batches",
+  "check",
+  "crop_and_flip",
+  "fit",
+  "madry_optimizer",
+  "pgd_adversary",
+  "trainer",
+  "zoo_optimizer",
+]
