@@ -7,6 +7,26 @@ from typing import NamedTuple
 from orjax.types import Oracle
 
 
+class Defense(NamedTuple):
+  """What a server makes of a classifier's answers, swept over a strength.
+
+  Attributes:
+    name: what records say; "none" where nothing is added.
+    wrap: `wrap(oracle, setting) -> Oracle`, with `setting` from `settings`, traced: one
+      program serves all strengths.
+    settings: `settings(strength) -> {name: number}`, from the strength on its axis to the
+      numbers that `wrap` computes with; it runs on the host.
+    axis: what the strength is, for tables and figures, such as "noise variance".
+    default: strengths that are swept when nobody asks for others.
+  """
+
+  name: str
+  wrap: Callable[[Oracle, Any], Oracle]
+  settings: Callable[[float], dict[str, float]]
+  axis: str = "strength"
+  default: tuple[float, ...] = (0.0,)
+
+
 class ThreatModel(NamedTuple):
   """Who answers whom; each makes an `Oracle` inside the traced program.
 
@@ -19,3 +39,41 @@ class ThreatModel(NamedTuple):
   clean: Callable[[Any], Oracle]
   defended: Callable[[Any, Any], Oracle]
   asked: Callable[[Any, Any], Oracle]
+
+
+def threat_model(
+  classifier: Callable[[Any], Oracle],
+  defense: Defense,
+  *,
+  attacker: Callable[[Oracle], Oracle] = lambda oracle: oracle,
+  asks: Callable[[Any], Oracle] | None = None,
+) -> ThreatModel:
+  """Puts a defense in front of a classifier, and an attacker before it.
+
+  Args:
+    classifier: `classifier(variables) -> Oracle`, undefended.
+    defense: what the server adds.
+    attacker: what the attacker makes of the oracle that it asks, such as
+      `functools.partial(oracles.averaged, num_samples=100)`.
+    asks: `asks(variables) -> Oracle`: whom a transfer attacker asks instead of the server,
+      such as a network of its own.
+
+  Returns:
+    A `ThreatModel` of the classifier's variables; with `asks`, of a pair: the variables of
+    the classifier, and those of the substitute.
+
+  Example:
+    classifier = lambda variables: oracles.from_predict(predict, variables)
+    threat_model(classifier, defenses.output_noise())
+  """
+
+  def clean(variables):
+    return classifier(variables if asks is None else variables[0])
+
+  def defended(variables, setting):
+    return defense.wrap(clean(variables), setting)
+
+  def asked(variables, setting):
+    return attacker(defended(variables, setting) if asks is None else asks(variables[1]))
+
+  return ThreatModel(clean, defended, asked)

@@ -25,10 +25,14 @@ class Oracle(NamedTuple):
     query: `query(key, images [B, H, W, C]) -> answers [B, K]`; the key drives whatever
       is random in the answer.
     queries_per_row: queries charged for one row of `images`.
+    inside: `inside(stddev) -> Oracle`: the same classifier with Gaussian noise of that
+      stddev [] inside the network, drawn anew for every row; None where the network has no
+      place for noise. Whatever wraps an oracle drops it.
   """
 
   query: Callable[[Key, jax.Array], jax.Array]
   queries_per_row: int = 1
+  inside: Callable[[Any], Any] | None = None
 
 
 class Example(NamedTuple):

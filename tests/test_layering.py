@@ -42,7 +42,7 @@ FLOORS = {
   "training": ("step", "adversary augmentation optimizers", "fit", "__init__"),
   "models": ("conv noise", "convnet resnet wide_resnet torchvision", "build", "__init__"),
   "theory": ("quadrature", "*", "__init__"),
-  "defenses": ("*", "__init__"),
+  "defenses": ("rows", "noise", "*", "__init__"),
 }
 # All that `python experiments/NAME.py` makes importable, and what a library must not need.
 FORBIDDEN = {"absl", "matplotlib", "experiments", "harness", "tensorflow"}

@@ -16,6 +16,7 @@ from orjax import oracles
 from orjax import runner
 from orjax.types import Attack
 from orjax.types import Example
+from orjax.types import Oracle
 from orjax.types import StepInfo
 
 _RADIUS = 0.08
@@ -226,7 +227,7 @@ def test_as_many_rows_as_reported(linear_images):
     jax.debug.callback(lambda n: rows.append(int(n)), jnp.int32(len(x)))
     return _logits(variables, x)
 
-  base = oracles.Oracle(lambda key, x: counting(x))
+  base = Oracle(lambda key, x: counting(x))
   attack = attacks.whitebox_pgd(objectives.logit_cross_entropy(), num_steps=3, num_restarts=2)
   result = orjax.attack_one(
     jax.random.key(0), attack, base, jnp.asarray(images[0]), labels[0], max_queries=1000

@@ -174,6 +174,14 @@ def test_where_noise_is_added(make, num_layers, monkeypatch):
     assert len(wanted) in (num_layers, inside // 2)
     module.apply(variables, jnp.zeros((2, 8, 8, 3)))
     assert len(added) == len(wanted)
+    stddevs = jnp.ones(2)  # of each row, in place of the network's own
+    module.apply(
+      variables,
+      jnp.zeros((2, 8, 8, 3)),
+      noise_keys=jax.random.split(jax.random.key(0), 2),
+      noise_stddevs=stddevs,
+    )
+    assert [stddev is stddevs for _, stddev in added[len(wanted) :]] == [True] * len(wanted)
 
 
 def test_noise_of_a_row_is_its_key_s():

@@ -1,9 +1,12 @@
-"""Output randomization, the defense of the paper: Gaussian noise on the answers."""
+"""Gaussian noise: on the answers, which is the paper's defense, and inside the network."""
+
+import math
 
 import jax
 import jax.numpy as jnp
 
 from orjax.precision import full_precision
+from orjax.threats import Defense
 from orjax.types import Oracle
 
 _DRAW_MULTIPLE = 128
@@ -48,3 +51,65 @@ def with_output_noise(oracle: Oracle, stddev: jax.Array, *, mean: jax.Array = 0.
     return answers + (noise + shift).astype(answers.dtype)
 
   return Oracle(query, oracle.queries_per_row)
+
+
+def _check_strength(what, value):
+  if not 0 <= value < math.inf:
+    raise ValueError(f"the {what} must be 0 or more and finite, not {value}")
+
+
+def no_defense() -> Defense:
+  """The classifier's own answers: the control of every experiment."""
+
+  def settings(strength):
+    if strength:
+      raise ValueError(f"an undefended model has the strength 0 only, not {strength}")
+    return {}
+
+  return Defense("none", lambda oracle, setting: oracle, settings)
+
+
+def output_noise() -> Defense:
+  """Output randomization, the paper's defense, swept over the variance of its noise."""
+
+  def settings(variance):
+    _check_strength("noise variance", variance)
+    return {"stddev": math.sqrt(variance)}
+
+  return Defense(
+    "output_noise",
+    lambda oracle, setting: with_output_noise(oracle, setting["stddev"]),
+    settings,
+    axis="noise variance",
+    default=(0.0, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1),
+  )
+
+
+def inner_noise() -> Defense:
+  """Gaussian noise inside the network, after its convolutions, swept over its stddev.
+
+  For an oracle with an `inside`: see `oracles.from_predict`.
+
+  References:
+    Liu et al. (2018), Random Self-Ensemble.
+  """
+
+  def wrap(oracle, setting):
+    if oracle.inside is None:
+      raise ValueError(
+        "this classifier has no place for noise inside it: build the network with a "
+        "noise_location and pass from_predict(noisy=), before anything wraps the oracle"
+      )
+    return oracle.inside(setting["stddev"])
+
+  def settings(stddev):
+    _check_strength("stddev of the noise", stddev)
+    return {"stddev": float(stddev)}
+
+  return Defense(
+    "inner_noise",
+    wrap,
+    settings,
+    axis="stddev inside the network",
+    default=(0.0, 0.01, 0.03, 0.1, 0.3),
+  )

@@ -20,8 +20,9 @@ class Classifier(NamedTuple):
     init: `init(key) -> variables`.
     apply: `apply(variables, images [B, H, W, C] in [0, 1]) -> logits [B, K]`,
       at inference: no dropout, running statistics, no noise.
-    apply_noisy: `apply_noisy(variables, keys [B], images) -> logits`, at inference with the
-      noise inside the network, drawn for each row from its key.
+    apply_noisy: `apply_noisy(variables, keys [B], images, stddevs=None) -> logits`, at
+      inference with the noise inside the network, drawn for each row from its key; with
+      `stddevs` [B] in place of the network's own, where it has a place for noise.
     apply_train: `apply_train(variables, key, images) -> (logits, variables)`, in
       training: dropout and the noise inside the network from `key`, the returned
       variables carry new statistics.
@@ -31,7 +32,7 @@ class Classifier(NamedTuple):
 
   init: Callable[[jax.Array], Any]
   apply: Callable[[Any, jax.Array], jax.Array]
-  apply_noisy: Callable[[Any, jax.Array, jax.Array], jax.Array]
+  apply_noisy: Callable[..., jax.Array]
   apply_train: Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Any]]
   image_shape: tuple[int, int, int]
   num_classes: int
@@ -103,10 +104,12 @@ def build(
   def apply(variables, images):
     return module.apply(variables, images)
 
-  def apply_noisy(variables, keys, images):
+  def apply_noisy(variables, keys, images, stddevs=None):
     if noise_location is None:
+      if stddevs is not None:
+        raise ValueError(f"{name} was built without a place for noise: pass a noise_location")
       return module.apply(variables, images)
-    return module.apply(variables, images, noise_keys=keys)
+    return module.apply(variables, images, noise_keys=keys, noise_stddevs=stddevs)
 
   def apply_train(variables, key, images):
     dropout_key, noise_key = jax.random.split(key)

@@ -45,7 +45,7 @@ class ConvNet(nn.Module):
   """Blocks of conv-relu-conv-relu-pool, then dense, dropout, dense, logits.
 
   `noise_location` and `noise_stddev` say after which convolutions noise is added (before
-  the ReLU) when `noise_keys` [B] are given.
+  the ReLU) when `noise_keys` [B] are given; `noise_stddevs` [B] override the stddev.
   """
 
   features: tuple[int, ...]
@@ -57,9 +57,10 @@ class ConvNet(nn.Module):
   noise_stddev: float = 0.0
 
   @nn.compact
-  def __call__(self, images, train: bool = False, noise_keys=None):
+  def __call__(self, images, train: bool = False, noise_keys=None, noise_stddevs=None):
     # Keras defaults: Glorot-uniform kernels and zero biases.
     init = nn.initializers.glorot_uniform()
+    stddev = self.noise_stddev if noise_stddevs is None else noise_stddevs
     dense = lambda size: nn.Dense(size, kernel_init=init, dtype=self.dtype)
     x = (images - 0.5).astype(self.dtype)
     for block, features in enumerate(self.features):
@@ -73,7 +74,7 @@ class ConvNet(nn.Module):
           conv_general_dilated=flax_conv,
         )(x)
         if noise_keys is not None and self.noise_location in ("every", place):
-          x = add_noise(x, noise_keys, 2 * block + i, self.noise_stddev)
+          x = add_noise(x, noise_keys, 2 * block + i, stddev)
         x = nn.relu(x)
       x = max_pool(x)
     x = x.reshape(x.shape[0], -1)

@@ -48,7 +48,8 @@ class WideResNet(nn.Module):
   """A 3x3 convolution, three groups of residual units, a dense layer: logits.
 
   `noise_location` and `noise_stddev` say after which convolutions noise is added when
-  `noise_keys` [B] are given: `every`, or the `first` or `second` of each unit.
+  `noise_keys` [B] are given: `every`, or the `first` or `second` of each unit;
+  `noise_stddevs` [B] override the stddev.
   """
 
   widths: tuple[int, int, int, int]
@@ -59,11 +60,12 @@ class WideResNet(nn.Module):
   noise_stddev: float = 0.0
 
   @nn.compact
-  def __call__(self, images, train: bool = False, noise_keys=None):
+  def __call__(self, images, train: bool = False, noise_keys=None, noise_stddevs=None):
     # TensorFlow's decay 0.9 and the default epsilon of its contrib.
     norm = functools.partial(
       nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-3, dtype=self.dtype
     )
+    stddev = self.noise_stddev if noise_stddevs is None else noise_stddevs
     num_convs = 0
 
     def conv(x, features, stride, place):
@@ -79,7 +81,7 @@ class WideResNet(nn.Module):
         conv_general_dilated=flax_conv,
       )(x)
       if noise_keys is not None and self.noise_location in ("every", place):
-        x = add_noise(x, noise_keys, num_convs, self.noise_stddev)
+        x = add_noise(x, noise_keys, num_convs, stddev)
       num_convs += 1
       return x
 

@@ -28,7 +28,7 @@ def averaged(oracle: Oracle, num_samples: int) -> Oracle:
   if num_samples < 1:
     raise ValueError(f"num_samples must be at least 1, not {num_samples}")
   if num_samples == 1:
-    return oracle
+    return Oracle(oracle.query, oracle.queries_per_row)
 
   def query(key, images):
     keys = jax.random.split(key, num_samples)

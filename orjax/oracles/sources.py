@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from orjax import host
 from orjax.oracles.flat_batch import on_rows
@@ -11,7 +12,11 @@ from orjax.types import Oracle
 
 
 def from_predict(
-  predict: Callable, variables: Any = None, *, rows_per_call: int | None = None
+  predict: Callable,
+  variables: Any = None,
+  *,
+  rows_per_call: int | None = None,
+  noisy: Callable | None = None,
 ) -> Oracle:
   """Asks a classifier, in full float32.
 
@@ -25,10 +30,14 @@ def from_predict(
       traced.
     rows_per_call: rows the network sees at a time, of all vmapped queries together, which
       bounds memory; None means all.
+    noisy: `noisy(variables, keys [B], images, stddevs [B]) -> answers [B, K]`: the same
+      classifier with noise inside the network, drawn for each row from its key and with
+      its stddev, such as `models.Classifier.apply_noisy` with a softmax; what `inside` of
+      the oracle asks. None where the network has no place for noise.
 
   Returns:
     An `Oracle` without randomness, one query a row; differentiable once, in reverse, with
-    respect to the images.
+    respect to the images. Its `inside`, where it has one, is as `from_random_predict`.
 
   Raises:
     ValueError: `rows_per_call` is below 1.
@@ -38,7 +47,28 @@ def from_predict(
     return predict(images) if variables is None else predict(variables, images)
 
   ask = on_rows(answer, rows_per_call)
-  return Oracle(lambda key, images: ask(variables, images))
+  query = lambda key, images: ask(variables, images)
+  if noisy is None:
+    return Oracle(query)
+
+  def noisy_answer(variables, key_data, stddevs, images):
+    return noisy(variables, jax.random.wrap_key_data(key_data), images, stddevs)
+
+  ask_noisy = on_rows(noisy_answer, rows_per_call)
+
+  def inside(stddev):
+    def noisy_query(key, images):
+      stddevs = jnp.broadcast_to(jnp.asarray(stddev, jnp.float32), (len(images),))
+      return ask_noisy(variables, _row_keys(key, images), stddevs, images)
+
+    return Oracle(noisy_query)
+
+  return Oracle(query, inside=inside)
+
+
+def _row_keys(key, images):
+  """The data of a key for each row: arrays, which pad and reshape like the rows."""
+  return jax.random.key_data(jax.random.split(key, len(images)))
 
 
 def from_random_predict(
@@ -66,7 +96,7 @@ def from_random_predict(
   ask = on_rows(answer, rows_per_call)
 
   def query(key, images):
-    return ask(variables, jax.random.key_data(jax.random.split(key, len(images))), images)
+    return ask(variables, _row_keys(key, images), images)
 
   return Oracle(query)
 
