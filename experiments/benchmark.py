@@ -12,88 +12,107 @@ and one JSON line.
 """
 
 import json
-import pathlib
 import platform
-import subprocess
-import sys
 import tempfile
-import time
+from typing import NamedTuple
 
-from absl import flags
-import attack_speed
-import classifiers
-import common
 import jax
 import numpy as np
-import own_models
-import recipes
-import sweep
-import tables
-import training_speed
 
-from orjax import models
+from harness import app
+from harness import data
+from harness import recipes
+from harness import request
+from harness import sweep
+from harness.classifiers import trained
+from harness.report import tables
+from harness.request import Option
+from harness.speed import attacks
+from harness.speed import start_up
+from harness.speed import training
 
-_ROUNDS = flags.DEFINE_integer(
-  "rounds", 5, "Alternating measurements of the forward pass and of each attack.", lower_bound=1
-)
-_SECONDS = flags.DEFINE_float("seconds", 4.0, "Length of one measurement.", lower_bound=0.1)
-_ONLY = flags.DEFINE_multi_string(
-  "only",
-  [],
-  "Measure the attack of this name only, or `training`, which is white-box PGD "
-  "too; repeat the flag for several.",
-)
-_START_UP = flags.DEFINE_bool(
-  "start_up", True, "Also measure process start to first finished trial."
-)
+OPTIONS = [
+  *data.DATASET,
+  recipes.DESCRIPTION[0],
+  recipes.MODEL_DIR,
+  Option(
+    "rounds",
+    "integer",
+    5,
+    "alternating measurements of the forward pass and of each attack",
+    request.HOW_MUCH,
+    low=1,
+    high=1000,
+  ),
+  Option(
+    "seconds", "float", 4.0, "length of one measurement", request.HOW_MUCH, low=0.1, high=3600
+  ),
+  Option(
+    "only",
+    "string",
+    [],
+    "measure the attack of this name only, or `training`, which is white-box PGD too",
+    request.HOW_MUCH,
+    many=True,
+  ),
+  Option(
+    "start_up",
+    "boolean",
+    True,
+    "also measure process start to first finished trial",
+    request.HOW_MUCH,
+  ),
+  sweep.SLOTS,
+]
 
 
-def start_up_seconds(cache):
-  """Seconds from process start to the first finished trial, of the main job."""
-  with tempfile.TemporaryDirectory() as out:
-    command = [
-      sys.executable,
-      str(pathlib.Path(__file__).parent / "blackbox_attacks.py"),
-      f"--dataset={common.DATASET.value}",
-      f"--model_dir={classifiers.MODEL_DIR.value}",
-      f"--data_dir={common.DATA_DIR.value}",
-      f"--compilation_cache={cache}",
-      f"--out={out}",
-      "--variance=0",
-      "--num_images=1",
-      "--max_queries=600",
-    ]
-    start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-      ledger = pathlib.Path(out, "records.jsonl")
-      while not (ledger.exists() and ledger.stat().st_size) and process.poll() is None:
-        time.sleep(0.01)
-      seconds = time.perf_counter() - start
-    if process.returncode:
-      raise ValueError("the main job failed: see its message above")
-    return seconds
+class BenchmarkRequest(NamedTuple):
+  """Which network, and what is measured for how long."""
+
+  images: request.DataRequest
+  recipe: recipes.Recipe
+  model_dir: str
+  rounds: int
+  seconds: float
+  only: list[str]
+  start_up: bool
+  slots: int | None
+  cache: str
+
+
+def read(values: request.Values) -> BenchmarkRequest:
+  """The request that the flags make."""
+  images = data.read(values)
+  recipe = recipes.Recipe(values["network"])
+  recipes.network(images, recipe)
+  return BenchmarkRequest(
+    images,
+    recipe,
+    values["model_dir"],
+    values["rounds"],
+    values["seconds"],
+    values["only"],
+    values["start_up"],
+    values["slots_per_device"],
+    values["compilation_cache"],
+  )
 
 
 def _spread(ratios):
   return f"{np.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
 
 
-def report_attacks(classifier, variables, measured):
+def report_attacks(asked, classifier, variables, measured) -> dict:
   """Prints the rates of attacks; returns what the JSON line says of them."""
   rng = np.random.default_rng(0)
-  images = rng.random((max(attack_speed.BATCH_SIZES), *classifier.image_shape), np.float32)
-  best, found = attack_speed.measure(
-    classifier,
-    variables,
-    images,
-    measured,
-    sweep.SLOTS_PER_DEVICE.value,
-    _ROUNDS.value,
-    _SECONDS.value,
+  images = rng.random((max(attacks.BATCH_SIZES), *classifier.image_shape), np.float32)
+  best, found = attacks.measure(
+    classifier, variables, images, measured, asked.slots, asked.rounds, asked.seconds
   )
+  header = ["attack", "forward rows/s", "best batch", "rows/s", "ratio (min-max)"]
   print(
     tables.markdown(
-      ["attack", "forward rows/s", "best batch", "rows/s", "ratio (min-max)"],
+      header,
       [
         [
           x["attack"],
@@ -108,19 +127,16 @@ def report_attacks(classifier, variables, measured):
   )
   ratios = {x["attack"]: x["ratio"] for x in found}
   if {"zoo", "zoo, averaging 100"} <= ratios.keys():
-    print(
-      f"a step that averages 100 answers takes "
-      f"{ratios['zoo'] / ratios['zoo, averaging 100']:.2f} times as long as one that does "
-      f"not"
-    )
-  useful = attack_speed.useful_share(classifier, variables, images)
+    times = ratios["zoo"] / ratios["zoo, averaging 100"]
+    print(f"a step that averages 100 answers takes {times:.2f} times as long as one that does not")
+  useful = attacks.useful_share(classifier, variables, images)
   print(f"useful over executed steps of a sweep of 200 trials: {useful:.2f}")
   return {"best_batch": best, "attacks": found, "useful_steps": useful}
 
 
-def report_training(classifier, variables):
+def report_training(asked, classifier, variables) -> dict:
   """Prints the rates of training and white-box PGD; returns them for the JSON line."""
-  found = training_speed.measure(classifier, variables, _ROUNDS.value, _SECONDS.value)
+  found = training.measure(classifier, variables, asked.rounds, asked.seconds)
   rows, report = [], {}
   for name, pairs in found.items():
     ratios = [ours / bare for bare, ours in pairs]
@@ -135,31 +151,33 @@ def report_training(classifier, variables):
   return {"training": report}
 
 
-def report_start_up():
+def report_start_up(asked) -> dict:
   """Prints how long a user waits for the first trial; returns it for the JSON line."""
-  classifiers.load(common.DATASET.value)  # not part of the start-up
+  trained.load(
+    asked.model_dir, asked.images, asked.recipe, recipes.Training(), 0, None, as_it_is=True
+  )  # not part of the start-up
+  flags = start_up.flags_of(asked.images, asked.model_dir)
   with tempfile.TemporaryDirectory() as cache:
-    cold, warm = start_up_seconds(cache), start_up_seconds(cache)
+    cold, warm = start_up.seconds(flags, cache), start_up.seconds(flags, cache)
   print(
     f"process start to first finished trial: {cold:.1f} s with an empty compilation cache, "
     f"{warm:.1f} s with a full one"
   )
-  return {"seconds_to_first_trial_cold": cold, "seconds_to_first_trial_warm": warm}
+  return {"start_up_s": {"cold": cold, "warm": warm}}
 
 
-def main():
-  own_models.refuse()
-  classifier = models.build(recipes.network(common.DATASET.value, recipes.from_flags()))
+def main(asked: BenchmarkRequest) -> None:
+  """Measures, prints tables and the JSON line."""
+  classifier = trained.classifier(asked.images, asked.recipe)
   variables = classifier.init(jax.random.key(0))
-  asked = set(_ONLY.value)
-  measured = attack_speed.endless(int(np.prod(classifier.image_shape)))
-  unknown = asked - {"training"} - {x.name for x in measured}
+  measured = attacks.endless(int(np.prod(classifier.image_shape)))
+  unknown = set(asked.only) - {"training"} - {x.name for x in measured}
   if unknown:
     names = ", ".join(f"{x.name!r}" for x in measured)
     raise ValueError(f"--only={min(unknown)} is not measured: pass 'training' or one of {names}")
-  measured = [x for x in measured if not asked or x.name in asked]
+  measured = [x for x in measured if not asked.only or x.name in asked.only]
   result = {
-    "dataset": common.DATASET.value,
+    "dataset": asked.images.name,
     "device": jax.devices()[0].device_kind,
     "num_devices": jax.device_count(),
     "machine": platform.processor(),
@@ -170,13 +188,13 @@ def main():
     "useful_steps": None,
   }
   if measured:
-    result |= report_attacks(classifier, variables, measured)
-  if not asked or "training" in asked:
-    result |= report_training(classifier, variables)
-  if _START_UP.value:
-    result |= report_start_up()
+    result |= report_attacks(asked, classifier, variables, measured)
+  if not asked.only or "training" in asked.only:
+    result |= report_training(asked, classifier, variables)
+  if asked.start_up:
+    result |= report_start_up(asked)
   print(json.dumps(result))
 
 
 if __name__ == "__main__":
-  common.run(main)
+  app.run(OPTIONS, read, main)

@@ -1,29 +1,52 @@
 """Trains a classifier, with or without a defense, and prints its test accuracy.
 
     python experiments/train_classifier.py --dataset=mnist --model_dir=models
-    python experiments/train_classifier.py --dataset=cifar10 --network=resnet32 \
-        --defense=or --stddev=100
+    python experiments/train_classifier.py --dataset=cifar10 --network=resnet32 \\
+        --trained_with=or --stddev=100
 
 Resumes where it was killed. The folder of the model has metrics.jsonl: loss, accuracy and
 images per second every ten steps.
 """
 
-import classifiers
-import common
-import own_models
-import recipes
+from typing import NamedTuple
+
+from harness import app
+from harness import data
+from harness import recipes
+from harness import request
+from harness.classifiers import trained
+
+OPTIONS = [*data.DATASET, *recipes.DESCRIPTION, *recipes.TRAINING, recipes.MODEL_DIR, app.SEED]
 
 
-def main():
-  own_models.refuse()
-  recipe = recipes.from_flags()
-  saved = classifiers.train(common.DATASET.value, recipe)
+class TrainingRequest(NamedTuple):
+  """Which classifier is trained, how, and where it goes."""
+
+  images: request.DataRequest
+  recipe: recipes.Recipe
+  training: recipes.Training
+  model_dir: str
+  seed: int
+
+
+def read(values: request.Values) -> TrainingRequest:
+  """The request that the flags make."""
+  images, recipe = data.read(values), recipes.read(values)
+  recipes.network(images, recipe)
+  return TrainingRequest(
+    images, recipe, recipes.read_training(values), **values.named("model_dir", "seed")
+  )
+
+
+def main(asked: TrainingRequest) -> None:
+  """Trains, and says how well it went."""
+  saved = trained.train(asked.model_dir, *asked[:3], asked.seed)
   print(
     f"{saved.meta['model']}: test accuracy {saved.meta['test_accuracy']:.4f} after "
     f"{saved.meta['num_steps']} steps, in "
-    f"{classifiers.model_folder(common.DATASET.value, recipe)}"
+    f"{trained.folder(asked.model_dir, asked.images, asked.recipe)}"
   )
 
 
 if __name__ == "__main__":
-  common.run(main)
+  app.run(OPTIONS, read, main)

@@ -1,6 +1,7 @@
 """From a model's name to a `Classifier`: what the rest of orjax sees of Flax."""
 
 from collections.abc import Callable
+import functools
 from typing import Any
 from typing import NamedTuple
 
@@ -69,28 +70,39 @@ def build(
   dtype: Any = jnp.float32,
   noise_location: str | None = None,
   noise_stddev: float = 0.0,
+  image_shape: tuple[int, ...] | None = None,
+  num_classes: int | None = None,
 ) -> Classifier:
   """Builds a classifier by name.
 
   Args:
-    name: one of `names()`.
+    name: one of `names()`, or `convnet` for images of any size.
     dtype: in which the layers compute; parameters and logits are float32 or better all the
       same. Not of torchvision's networks.
     noise_location: after which convolutions Gaussian noise is added in training, and by
       `apply_noisy`: `every`, or the `first` or `second` of each block; None for nowhere.
     noise_stddev: of that noise.
+    image_shape: (H, W, C), of `convnet` only; the others have their own.
+    num_classes: K, of `convnet` only.
 
   Returns:
     A `Classifier`; two calls give functions that compute the same.
 
   Raises:
-    ValueError: the name is unknown, or no network has such noise.
+    ValueError: the name is unknown, no network has such noise, or sizes are missing.
   """
-  if name not in _MODULES:
-    raise ValueError(f"unknown model {name!r}: choose one of {', '.join(names())}")
   check_noise(noise_location, noise_stddev)
-  make_module, image_shape = _MODULES[name]
   options = {"dtype": dtype, "noise_location": noise_location, "noise_stddev": noise_stddev}
+  if name == "convnet":
+    if image_shape is None or num_classes is None:
+      raise ValueError("convnet is for images of any size: pass image_shape and num_classes")
+    make_module = functools.partial(convnet.small, num_classes=num_classes)
+  elif name not in _MODULES:
+    raise ValueError(f"unknown model {name!r}: choose one of {', '.join(('convnet', *names()))}")
+  elif image_shape is not None or num_classes is not None:
+    raise ValueError(f"{name} has its own image_shape and num_classes: leave them out")
+  else:
+    make_module, image_shape = _MODULES[name]
   if name in _TORCHVISION:
     if options != {"dtype": jnp.float32, "noise_location": None, "noise_stddev": 0.0}:
       raise ValueError(f"{name} has neither another dtype nor noise: leave them out")

@@ -76,6 +76,8 @@ class ConvNet(nn.Module):
         if noise_keys is not None and self.noise_location in ("every", place):
           x = add_noise(x, noise_keys, 2 * block + i, stddev)
         x = nn.relu(x)
+      odd = [(0, size % 2) for size in x.shape[1:3]]
+      x = jnp.pad(x, ((0, 0), *odd, (0, 0)))  # after a ReLU zeros change no maximum
       x = max_pool(x)
     x = x.reshape(x.shape[0], -1)
     x = nn.relu(dense(self.hidden)(x))
@@ -95,6 +97,11 @@ def cifar10(**options) -> ConvNet:
   return ConvNet(features=(64, 128), hidden=256, **options)
 
 
+def small(**options) -> ConvNet:
+  """The same design for images of any size, as for digits."""
+  return ConvNet(features=(32, 64), hidden=64, padding="SAME", **options)
+
+
 def digits(**options) -> ConvNet:
   """The same design for scikit-learn's 8x8x1 digits; SAME padding keeps pixels."""
-  return ConvNet(features=(32, 64), hidden=64, padding="SAME", **options)
+  return small(**options)

@@ -18,13 +18,13 @@ import optax
 
 from orjax import attacks
 from orjax import datasets
+from orjax import defenses
 from orjax import engine
 from orjax import models
 from orjax import objectives
 from orjax import oracles
-from orjax import runner
-from orjax import trainers
 from orjax import training
+from orjax.threats import threat_model
 
 _BATCH_SIZE = 128
 _ADVERSARY_STEPS = 10
@@ -54,7 +54,7 @@ def training_rate(
   few = datasets.Dataset(*(x[:_BATCH_SIZE] for x in data))
   with tempfile.TemporaryDirectory() as folder:
     training.fit(
-      trainers.trainer(classifier, trainers.zoo_optimizer(10.0), adversary=adversary),
+      training.trainer(classifier, training.zoo_optimizer(10.0), adversary=adversary),
       data,
       seed=0,
       num_steps=num_steps,
@@ -88,7 +88,7 @@ def measure(
   of_batch = jax.jit(jax.grad(lambda x, params: in_training(params, x)[0]))
   of_images = jax.jit(jax.grad(lambda x, v: losses(classifier.apply(v, x)).sum()))
   params = variables["params"]
-  adversary = trainers.pgd_adversary(num_steps=_ADVERSARY_STEPS)
+  adversary = training.pgd_adversary(num_steps=_ADVERSARY_STEPS)
   found = {"training": [], "training, PGD-10": [], "white-box PGD": []}
   for _ in range(rounds):
     gradient = rate(of_parameters, (params, images), _BATCH_SIZE, seconds)
@@ -113,12 +113,12 @@ def pgd_rate(classifier: models.Classifier, variables, images: np.ndarray, num_s
   objective = objectives.logit_cross_entropy()
   never = objective._replace(achieved=lambda row, label: jnp.zeros((), bool))
   attack = attacks.whitebox_pgd(never, num_steps=max(8, num_steps))
-  answers = lambda variables, setting=None: oracles.from_predict(classifier.apply, variables)
-  threats = engine.ThreatModel(answers, answers, answers)
-  tasks = [runner.Task({}, image, 0, 0, i, {}) for i, image in enumerate(images)]
-  statistics = runner.Statistics()
-  plan = runner.Plan(len(images), chunk=4, devices=tuple(jax.local_devices()[:1]))
-  for _ in runner.run(
+  answers = lambda variables: oracles.from_predict(classifier.apply, variables)
+  threats = threat_model(answers, defenses.no_defense())
+  tasks = [engine.Task({}, image, 0, 0, i, {}) for i, image in enumerate(images)]
+  statistics = engine.Statistics()
+  plan = engine.Plan(len(images), chunk=4, devices=tuple(jax.local_devices()[:1]))
+  for _ in engine.run(
     attack,
     never,
     threats,

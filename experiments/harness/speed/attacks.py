@@ -5,20 +5,22 @@ process.
 """
 
 from collections.abc import Sequence
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import sweep
-import training_speed
 
+from harness.speed import training
 from orjax import attacks
+from orjax import defenses
+from orjax import engine
 from orjax import estimators
 from orjax import models
 from orjax import objectives
 from orjax import oracles
-from orjax import runner
+from orjax.threats import threat_model
 from orjax.types import Attack
 
 BATCH_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -57,13 +59,17 @@ def _predict(classifier):
 
 def _threats(classifier, num_samples=1):
   predict = _predict(classifier)
-  return sweep.threat_model(lambda variables: oracles.from_predict(predict, variables), num_samples)
+  return threat_model(
+    lambda variables: oracles.from_predict(predict, variables),
+    defenses.output_noise(),
+    attacker=functools.partial(oracles.averaged, num_samples=num_samples),
+  )
 
 
 def attack_rate(attack, threats, variables, tasks, num_queries, plan) -> tuple[float, float]:
   """Queries per second without compilation, and the useful share of executed steps."""
-  statistics = runner.Statistics()
-  for _ in runner.run(
+  statistics = engine.Statistics()
+  for _ in engine.run(
     attack,
     _OBJECTIVE,
     threats,
@@ -102,16 +108,16 @@ def measure(
 
   def rate(size, length):
     with oracles.full_precision():
-      return training_speed.rate(forward, (variables, jnp.asarray(images[:size])), size, length)
+      return training.rate(forward, (variables, jnp.asarray(images[:size])), size, length)
 
   by_size = {size: rate(size, 0.5) for size in BATCH_SIZES}
   best = max(by_size, key=by_size.get)
   # Trials of one length fill all slots: the rate of the loop, without a tail.
-  trials = [runner.Task({}, images[i], 0, 0, i, {"stddev": np.float32(1e-2)}) for i in range(1024)]
+  trials = [engine.Task({}, images[i], 0, 0, i, {"stddev": np.float32(1e-2)}) for i in range(1024)]
   report = []
   for name, attack, rows_per_step, num_samples in measured:
     threats = _threats(classifier, num_samples)
-    slots = slots_per_device or runner.choose_slots(attack, threats, variables, trials)
+    slots = slots_per_device or engine.choose_slots(attack, threats, variables, trials)
     tasks = trials[: slots * jax.local_device_count()]
     budget = (
       num_samples
@@ -122,7 +128,7 @@ def measure(
     for _ in range(rounds):  # alternating, as the machine's speed drifts
       bare = rate(best, seconds)
       queries, _ = attack_rate(
-        attack, threats, variables, tasks, budget, runner.Plan(slots, chunk=4)
+        attack, threats, variables, tasks, budget, engine.Plan(slots, chunk=4)
       )
       pairs.append((bare, queries / num_samples))
     bare, rows = np.median(pairs, axis=0).tolist()
@@ -148,8 +154,8 @@ def useful_share(classifier: models.Classifier, variables, images: np.ndarray) -
   )
   threats = _threats(classifier)
   tasks = [
-    runner.Task({}, images[i], 0, 0, i, {"stddev": np.float32(10.0 ** -(i % 5))})
+    engine.Task({}, images[i], 0, 0, i, {"stddev": np.float32(10.0 ** -(i % 5))})
     for i in range(200)
   ]
-  plan = runner.Plan(runner.choose_slots(attack, threats, variables, tasks), chunk=10)
+  plan = engine.Plan(engine.choose_slots(attack, threats, variables, tasks), chunk=10)
   return attack_rate(attack, threats, variables, tasks, 10**6, plan)[1]

@@ -7,8 +7,8 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
-import tables
 
+from harness.report import tables
 from orjax import objectives
 from orjax import records
 from orjax import theory

@@ -1,0 +1,179 @@
+"""Options of attacks, by name: a spec takes those that are keywords of its `build`."""
+
+from harness import request
+from harness.request import Option
+
+_START = ("image", "far")
+_NORMS = ("linf", "l2")
+_IMPORTANCE = ("refreshed", "frozen", "uniform")
+_NON_POSITIVE = ("clamp", "zero", "discard")
+
+# Of every attack.
+SHARED = (
+  Option("targeted", "boolean", False, "attack towards a given class"),
+  Option(
+    "all_targets", "boolean", False, "targeted: attack all other classes, not one drawn per image"
+  ),
+  Option(
+    "max_queries",
+    "integer",
+    None,
+    "queries per trial, never exceeded; per data set",
+    request.HOW_MUCH,
+    low=1,
+  ),
+  Option(
+    "num_samples",
+    "integer",
+    [1],
+    "answers that the attacker averages per query",
+    request.HOW,
+    many=True,
+    low=1,
+    high=10**6,
+  ),
+  Option("server_clips", "boolean", False, "the server clips images to [0, 1] before it looks"),
+)
+
+# What attackers of probabilities minimise.
+OBJECTIVE = (
+  Option(
+    "objective",
+    "enum",
+    None,
+    "difference of log probabilities, of probabilities, or the "
+    "cross-entropy; the first, of QL and Bandits on ImageNet the last",
+    choices=("log_margin", "margin", "cross_entropy"),
+  ),
+  Option(
+    "confidence",
+    "float",
+    0.0,
+    "--objective=margin: the lead at which the loss stays flat; 1 never",
+    low=0,
+    high=1,
+  ),
+  Option(
+    "non_positive",
+    "enum",
+    "clamp",
+    "what the log margin does with a negative noisy "
+    "probability: clamp it at 1e-30, take the loss for zero (the official code on a GPU), or "
+    "discard the answer",
+    choices=_NON_POSITIVE,
+  ),
+)
+
+# Numbers that several attacks take; their defaults are the attack's, by data set.
+_NUMBERS = (
+  Option(
+    "spacing",
+    "float",
+    None,
+    "ZOO: step h of the central differences; Bandits: length of a probe",
+    many=True,
+    above=0,
+  ),
+  Option("num_coordinates", "integer", None, "coordinates per step", request.HOW_MUCH, low=1),
+  Option(
+    "solver", "enum", None, "how a coordinate moves", choices=("adam", "newton", "adam_newton")
+  ),
+  Option("tanh_space", "boolean", None, "move in arctanh of the image, not in the image"),
+  Option(
+    "sizes",
+    "integer",
+    None,
+    "side of a coarse modifier, and of the finer ones that follow it; "
+    "0 for a modifier as fine as the image",
+    many=True,
+    low=0,
+    high=4096,
+  ),
+  Option(
+    "resize_at", "integer", None, "steps at which --sizes after the first begin", many=True, low=1
+  ),
+  Option(
+    "importance",
+    "enum",
+    None,
+    "with --sizes: draw coordinates by the size of the modifier, as "
+    "of every step, of the last resizing (the official code's behaviour), or not",
+    choices=_IMPORTANCE,
+  ),
+  Option("reset_adam", "boolean", None, "with --sizes: start Adam anew after the first success"),
+  Option(
+    "num_pairs", "integer", None, "antithetic pairs per step", request.HOW_MUCH, low=1, high=10**7
+  ),
+  Option("smoothing", "float", None, "scale of the search directions", above=0),
+  Option("learning_rate", "float", None, "of Adam and Newton", above=0),
+  Option("trade_off", "float", None, "first trade-off c", above=0),
+  Option(
+    "binary_search_steps", "integer", None, "values of c tried", request.HOW_MUCH, low=1, high=1000
+  ),
+  Option(
+    "max_steps",
+    "integer",
+    None,
+    "iterations per value of c; PGD: steps per start",
+    request.HOW_MUCH,
+    low=1,
+  ),
+  Option(
+    "check_every",
+    "integer",
+    None,
+    "iterations between checks for progress; 0 never gives up",
+    low=0,
+  ),
+  Option(
+    "check_average", "boolean", None, "check the mean of all losses since the check before, not one"
+  ),
+  Option(
+    "start",
+    "enum",
+    None,
+    "where a descent begins: at the image, or far away at random, from "
+    "where it comes back along the boundary",
+    choices=_START,
+  ),
+  Option("norm", "enum", "linf", "of the ball around the image", choices=_NORMS),
+  Option("radius", "float", None, "of the ball, in units of [0, 1]", request.HOW_MUCH, above=0),
+  Option("step_size", "float", None, "length of a step", above=0),
+  Option("momentum", "float", None, "share of the gradient that is kept", low=0, below=1),
+  Option(
+    "plateau",
+    "integer",
+    None,
+    "steps without progress after which they are halved; 0 for never",
+    low=0,
+    high=10**6,
+  ),
+  Option(
+    "reversed_plateau",
+    "boolean",
+    None,
+    "halve the steps after progress, as the official code does when it is untargeted",
+  ),
+  Option(
+    "prior_size", "integer", None, "tiles along each side of the prior; 0 for one a pixel", low=0
+  ),
+  Option("prior_learning_rate", "float", None, "of the prior", above=0),
+  Option("exploration", "float", None, "length of the random part of a probe's direction", above=0),
+  Option("restarts", "integer", None, "random starts", request.HOW_MUCH, low=1, high=10**6),
+  Option(
+    "confirmations",
+    "integer",
+    None,
+    "fresh answers per step, most of which must agree with a success",
+    low=0,
+    high=10**6,
+  ),
+  Option(
+    "stop_at_success",
+    "boolean",
+    None,
+    "hand in the first success, not the last iterate; never "
+    "of transfers, nor where the network is random",
+  ),
+)
+BY_NAME = {option.name: option for option in _NUMBERS}

@@ -1,0 +1,65 @@
+"""What several attacks have in common: objectives, and the search for the smallest distance."""
+
+from typing import Any
+
+from orjax import attacks
+from orjax import objectives
+from orjax.types import Objective
+
+# Of ZOO's scripts, for every attack that searches for the smallest l2 distance.
+SEARCH = {
+  # Half of an image of 64 pixels a step; budgets that two cores afford in a minute.
+  "digits": {"trade_off": 0.1, "binary_search_steps": 3, "max_steps": 500, "max_queries": 100_000},
+  "mnist": {"trade_off": 0.01, "binary_search_steps": 9, "max_steps": 3000},
+  "cifar10": {"trade_off": 0.01, "binary_search_steps": 9, "max_steps": 1000},
+  # The untargeted command of the official README; its targeted one takes 20,000 steps.
+  "imagenet2012": {"trade_off": 10.0, "binary_search_steps": 1, "max_steps": 1500},
+  None: {"trade_off": 0.1, "binary_search_steps": 3, "max_steps": 500, "max_queries": 100_000},
+}
+# The papers' cross-entropy does worse on small images: see BUILD_NOTES.md.
+IN_A_BALL = {"max_queries": 10_000}
+IN_A_BALL_IMAGENET = {"max_queries": 10_000, "objective": "cross_entropy"}
+
+
+def objective(numbers: dict[str, Any], given: frozenset[str], targeted: bool) -> Objective:
+  """What an attacker of probabilities wants.
+
+  Raises:
+    ValueError: flags that do not go together.
+  """
+  name = numbers.get("objective", "log_margin")
+  if name != "log_margin" and "non_positive" in given:
+    raise ValueError("--non_positive is for --objective=log_margin: leave it out")
+  if name == "margin":
+    return objectives.margin(targeted=targeted, confidence=numbers["confidence"])
+  if numbers["confidence"]:
+    raise ValueError("--confidence needs --objective=margin: log losses have none")
+  if name == "log_margin":
+    return objectives.log_margin(targeted=targeted, non_positive=numbers["non_positive"])
+  if name == "cross_entropy":
+    return objectives.cross_entropy(targeted=targeted)
+  raise ValueError(f"there is no objective {name!r}")
+
+
+def check_search(numbers: dict[str, Any], given: frozenset[str], targeted: bool) -> None:
+  """Raises ValueError for a far start of a targeted attack."""
+  del given
+  if numbers["start"] == "far" and targeted:
+    raise ValueError(
+      "--start=far is for untargeted attacks: noise is hardly ever of the target's class"
+    )
+
+
+def search(
+  *, trade_off, binary_search_steps, max_steps, check_every, check_average, start, confirmations
+) -> dict[str, Any]:
+  """Keywords of `attacks.zoo` and `attacks.carlini_wagner` from those of the flags."""
+  return {
+    "initial_trade_off": trade_off,
+    "binary_search_steps": binary_search_steps,
+    "max_steps": max_steps,
+    "check_every": check_every or None,
+    "check_average": check_average,
+    "start": attacks.low_frequency_noise() if start == "far" else None,
+    "confirmations": confirmations,
+  }

@@ -1,0 +1,173 @@
+"""The classifier under attack: one of orjax's, trained first if need be, or the user's own."""
+
+from typing import NamedTuple
+
+from harness import recipes
+from harness import request
+from harness.classifiers import trained
+from harness.classifiers import users
+from harness.classifiers.model import default_rows_per_call
+from harness.classifiers.model import in_float64
+from harness.classifiers.model import Model
+from harness.recipes import Recipe
+from harness.recipes import Training
+from harness.request import DataRequest
+from harness.request import Option
+
+__all__ = [
+  "OPTIONS",
+  "ClassifierRequest",
+  "Model",
+  "Recipe",
+  "Training",
+  "in_float64",
+  "load",
+  "read",
+  "recipes",
+  "rows_per_call",
+  "shapes",
+  "trained",
+  "users",
+]
+
+_TORCHVISION = ("resnet18", "resnet34", "resnet50")
+_OWN = (
+  Option(
+    "model",
+    "string",
+    None,
+    "your own: path/to/file.py:factory or package.module:factory, where "
+    "factory() returns (apply, variables, image_shape, num_classes) and apply(variables, images) "
+    "maps float32 images [B, H, W, C] in [0, 1] to logits [B, K]; or resnet18, resnet34 or "
+    "resnet50 with --weights",
+    request.WHAT,
+  ),
+  Option(
+    "weights",
+    "string",
+    None,
+    "torchvision's weights of a --model of its: a .safetensors or .npz file",
+    request.WHAT,
+    science=False,
+  ),
+  Option(
+    "host_model",
+    "string",
+    None,
+    "a model outside JAX, such as a remote endpoint: "
+    "path/to/file.py:factory, where factory() returns (fn, image_shape, num_classes), and fn maps "
+    "a NumPy batch [B, H, W, C] to probabilities [B, K]",
+    request.WHAT,
+  ),
+  Option(
+    "max_rows",
+    "integer",
+    None,
+    "--host_model: rows this process sends at most, of attacks, "
+    "verdicts and the choice of images together",
+    request.HOW_MUCH,
+    science=False,
+    low=1,
+  ),
+)
+_ROWS_PER_CALL = Option(
+  "rows_per_call",
+  "integer",
+  None,
+  "for memory: images the network sees at a time; all, or of "
+  "large images 16 on a CPU and 256 elsewhere; a folder of records keeps to one value",
+  request.SPEED,
+  low=1,
+)
+OPTIONS = (*recipes.DESCRIPTION, *recipes.TRAINING, recipes.MODEL_DIR, *_OWN, _ROWS_PER_CALL)
+
+
+class ClassifierRequest(NamedTuple):
+  """Which classifier.
+
+  Attributes:
+    recipe: of a network of orjax's; None of the user's.
+    training: how it is trained, if it must be.
+    model: the user's, in JAX.
+    weights: of a network of torchvision's.
+    host_model: the user's, outside JAX.
+    max_rows: that it is sent.
+    model_dir: where trained classifiers are.
+    rows_per_call: images a call; None for what fits.
+  """
+
+  recipe: Recipe | None
+  training: Training
+  model: str | None
+  weights: str | None
+  host_model: str | None
+  max_rows: int | None
+  model_dir: str
+  rows_per_call: int | None
+
+
+def read(values: request.Values, asked: DataRequest) -> ClassifierRequest:
+  """The request that the flags make.
+
+  Raises:
+    ValueError: flags that do not go together.
+  """
+  model, host_model, weights = values["model"], values["host_model"], values["weights"]
+  if model and host_model:
+    raise ValueError("--model and --host_model name two models: pass one of them")
+  if model in _TORCHVISION and not weights:
+    raise ValueError(
+      f"--model={model} needs --weights: a .safetensors or .npz file of torchvision's"
+    )
+  if weights and model not in _TORCHVISION:
+    raise ValueError(
+      "--weights is for --model=resnet18, resnet34 or resnet50: a factory brings its own"
+    )
+  if values["max_rows"] and not host_model:
+    raise ValueError("--max_rows is for --host_model: leave it out")
+  recipe = None
+  if model or host_model:
+    request.refuse_unneeded(
+      values,
+      [option.name for option in (*recipes.DESCRIPTION, *recipes.TRAINING)],
+      "is about networks that orjax trains",
+    )
+  else:
+    recipe = recipes.read(values)
+    recipes.network(asked, recipe)
+  return ClassifierRequest(
+    recipe,
+    recipes.read_training(values),
+    **values.named("model", "weights", "host_model", "max_rows", "model_dir", "rows_per_call"),
+  )
+
+
+def shapes(asked: ClassifierRequest, images: DataRequest) -> tuple[tuple, int]:
+  """(image_shape, num_classes) of the model, before any training."""
+  if asked.host_model:
+    return users.host_model(asked.host_model)[1:]
+  if asked.model:
+    return users.jax_model(asked.model, asked.weights)[2:]
+  classifier = trained.classifier(images, asked.recipe)
+  return classifier.image_shape, classifier.num_classes
+
+
+def rows_per_call(asked: ClassifierRequest, image_shape: tuple[int, ...]) -> int | None:
+  """Images that the network sees at a time; None for all."""
+  return asked.rows_per_call or default_rows_per_call(image_shape)
+
+
+def load(asked: ClassifierRequest, images: DataRequest, seed: int) -> Model:
+  """The model that is asked for; the data set's own is trained first if need be."""
+  if asked.model:
+    found = users.jax_model(asked.model, asked.weights)
+    return users.from_jax_model(asked.model, found, rows_per_call(asked, found.image_shape))
+  if asked.host_model:
+    found = users.host_model(asked.host_model)
+    return users.from_host_model(
+      asked.host_model, found, rows_per_call(asked, found.image_shape), asked.max_rows
+    )
+  image_shape = trained.classifier(images, asked.recipe).image_shape
+  return trained.load(
+    asked.model_dir, images, asked.recipe, asked.training, seed, rows_per_call(asked, image_shape)
+  )

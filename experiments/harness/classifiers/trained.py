@@ -1,0 +1,160 @@
+"""Classifiers of orjax's: found where they were saved, or trained first."""
+
+import os
+
+import jax
+import jax.numpy as jnp
+
+from harness import data
+from harness import recipes
+from harness.classifiers.model import from_jax
+from harness.classifiers.model import Model
+from harness.recipes import Recipe
+from harness.recipes import Training
+from harness.request import DataRequest
+from orjax import checkpoints
+from orjax import datasets
+from orjax import models
+from orjax import training as training_lib
+
+# ZOO's train_models.py keeps the first 5,000 images of MNIST and CIFAR10 for validation;
+# Madry et al. train on all.
+_NUM_VALIDATION = {"mnist": 5000, "cifar10": 5000}
+# Of convnets trained with noise: see `training.zoo_optimizer`.
+_MAX_GRADIENT_NORM = 10.0
+
+
+def folder(model_dir: str, asked: DataRequest, recipe: Recipe) -> str:
+  """Where a classifier lives."""
+  return os.path.join(os.path.expanduser(model_dir), recipes.name(asked, recipe))
+
+
+def classifier(asked: DataRequest, recipe: Recipe, dtype=jnp.float32) -> models.Classifier:
+  """The network of a recipe, with the place for noise inside it."""
+  shape = {}
+  if asked.dataset is None:
+    image_shape, num_classes = data.shape_and_classes(asked)
+    shape = {"image_shape": image_shape, "num_classes": num_classes}
+  return models.build(
+    recipes.network(asked, recipe),
+    dtype=dtype,
+    noise_location=recipe.inside,
+    noise_stddev=recipe.stddev if recipe.inside else 0.0,
+    **shape,
+  )
+
+
+def load(
+  model_dir: str,
+  asked: DataRequest,
+  recipe: Recipe,
+  training: Training,
+  seed: int,
+  rows_per_call: int | None,
+  *,
+  as_it_is: bool = False,
+) -> Model:
+  """Finds a classifier, or trains it first.
+
+  Args:
+    model_dir: where classifiers are.
+    asked: which images.
+    recipe: which classifier.
+    training: how it is trained; what is found must not contradict it.
+    seed: of the experiment.
+    rows_per_call: images the network sees at a time.
+    as_it_is: take what is found however it was trained.
+  """
+  name, path = recipes.name(asked, recipe), folder(model_dir, asked, recipe)
+  network = classifier(asked, recipe)
+  saved = checkpoints.load(path, meta={"model": name, "dataset": asked.name})
+  if saved is None or not saved.meta["finished"]:
+    saved = train(model_dir, asked, recipe, training, seed)
+  elif not as_it_is:
+    num_images = len(_train_split(asked, recipe).labels) if training.num_epochs else 0
+    recipes.check_as_asked(path, saved.meta, training, num_images)
+  state = saved.state
+  variables = checkpoints.fitted(
+    path,
+    state["variables"] if isinstance(state, dict) else state.variables,
+    jax.eval_shape(network.init, jax.random.key(0)),
+  )
+  return from_jax(
+    network.apply,
+    variables,
+    network.image_shape,
+    network.num_classes,
+    name,
+    rows_per_call=rows_per_call,
+    apply_noisy=network.apply_noisy if recipe.inside else None,
+    apply_float64=classifier(asked, recipe, jnp.float64).apply,
+  )._replace(training=saved.meta, trained_with=recipe.trained_with)
+
+
+def _train_split(asked, recipe):
+  split = data.train_and_test(asked)[0]
+  if recipe.network != "convnet":
+    return split
+  return datasets.Dataset(*(x[_NUM_VALIDATION.get(asked.dataset, 0) :] for x in split))
+
+
+def _trainer(asked, recipe, training, steps):
+  """The training step of a recipe."""
+  on_logits = 0.0 if recipe.inside else recipe.stddev
+  adversary = None
+  if "pgd" in recipe.trained_with:
+    adversary = training_lib.pgd_adversary(
+      **recipes.adversary(asked, training),
+      statistics=training.adversary_statistics,
+      stddev=on_logits if training.noisy_adversary else 0.0,
+    )
+  convnet = recipe.network == "convnet"
+  optimizer = (
+    training_lib.zoo_optimizer(_MAX_GRADIENT_NORM if recipe.stddev else None)
+    if convnet
+    else training_lib.madry_optimizer(steps)
+  )
+  dtype = jnp.bfloat16 if training.bfloat16 else jnp.float32
+  return training_lib.trainer(
+    classifier(asked, recipe, dtype),
+    optimizer,
+    logit_stddev=on_logits,
+    adversary=adversary,
+    augment=None if convnet else training_lib.crop_and_flip,
+  )
+
+
+def train(
+  model_dir: str, asked: DataRequest, recipe: Recipe, training: Training, seed: int
+) -> checkpoints.Checkpoint:
+  """Trains a classifier by the recipe of its network; in all processes of a job together."""
+  path = folder(model_dir, asked, recipe)
+  network = classifier(asked, recipe)
+  split = _train_split(asked, recipe)
+  steps = recipes.num_steps(recipe, training, len(split.labels))
+  training_lib.check(len(split.labels), training.batch_size, steps, jax.device_count())
+
+  def at_test_time(variables, key, images):
+    if recipe.inside:
+      return network.apply_noisy(variables, jax.random.split(key, len(images)), images)
+    return network.apply(variables, images)
+
+  # An attacker's network shares nothing with one that --seed gives.
+  seed = (seed + recipe.substitute * 2**31) % 2**32
+  print(
+    f"training {recipes.name(asked, recipe)} for {steps} steps of {training.batch_size} images "
+    f"into {path}",
+    flush=True,
+  )
+  return training_lib.fit(
+    _trainer(asked, recipe, training, steps),
+    split,
+    seed=seed,
+    num_steps=steps,
+    batch_size=training.batch_size,
+    directory=path,
+    apply=at_test_time,
+    meta=recipes.meta(asked, recipe, training, steps, seed),
+    test=data.train_and_test(asked)[1],
+    seconds_between_saves=training.seconds_between_saves,
+  )

@@ -1,0 +1,150 @@
+"""The user's own model: a factory in a file, of a JAX function or of any callable."""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from harness import own
+from harness.classifiers.model import from_jax
+from harness.classifiers.model import Model
+from orjax import models
+from orjax import oracles
+
+
+class JaxModel(NamedTuple):
+  """What a factory of --model returns."""
+
+  apply: Callable
+  variables: Any
+  image_shape: tuple[int, int, int]
+  num_classes: int
+
+
+class HostModel(NamedTuple):
+  """What a factory of --host_model returns."""
+
+  fn: Callable
+  image_shape: tuple[int, int, int]
+  num_classes: int
+
+
+def name(value: str) -> str:
+  """The user's model, for the records."""
+  return value if value in models.torchvision_names() else own.name(value)
+
+
+@functools.cache
+def jax_model(value: str, weights: str | None) -> JaxModel:
+  """What --model stands for, checked.
+
+  Raises:
+    ValueError: the factory returns something else, or its model fails.
+  """
+  if value in models.torchvision_names():
+    classifier = models.build(value)
+    expected = jax.eval_shape(classifier.init, jax.random.key(0))
+    return JaxModel(
+      classifier.apply,
+      models.load_torchvision(weights, expected),
+      classifier.image_shape,
+      classifier.num_classes,
+    )
+  found = own.made(value, "model")
+  if not isinstance(found, tuple) or len(found) != 4:
+    raise ValueError(
+      f"--model={value}: the factory must return (apply, variables, image_shape, num_classes), "
+      f"not {type(found).__name__}"
+    )
+  apply, variables, image_shape, num_classes = found
+  variables = {} if variables is None else variables
+  if not callable(apply):
+    raise ValueError(
+      f"--model={value}: the first of what the factory returns must be apply(variables, images), "
+      f"not {type(apply).__name__}"
+    )
+  image_shape, num_classes = _checked_shapes(image_shape, num_classes, "model")
+  images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+  try:
+    answer = jax.eval_shape(apply, variables, images)
+  except Exception as e:  # whatever the user's code raises
+    raise ValueError(
+      f"--model={value}: apply fails on images of shape {images.shape}: {' '.join(str(e).split())}"
+    ) from e
+  if getattr(answer, "shape", None) != (2, num_classes) or answer.dtype != jnp.float32:
+    raise ValueError(
+      f"--model={value}: apply must return float32 logits of shape (2, {num_classes}) for 2 "
+      f"images, not {answer}"
+    )
+  return JaxModel(apply, variables, image_shape, num_classes)
+
+
+@functools.cache
+def host_model(value: str) -> HostModel:
+  """What --host_model stands for, checked.
+
+  Raises:
+    ValueError: the factory returns something else.
+  """
+  found = own.made(value, "host_model")
+  if not isinstance(found, tuple) or len(found) != 3 or not callable(found[0]):
+    raise ValueError(
+      f"--host_model={value}: the factory must return (fn, image_shape, num_classes)"
+    )
+  return HostModel(found[0], *_checked_shapes(*found[1:], "host_model"))
+
+
+def _checked_shapes(image_shape, num_classes, flag):
+  """The shapes a factory returned, as plain numbers."""
+  try:
+    image_shape, num_classes = tuple(int(size) for size in image_shape), int(num_classes)
+  except (TypeError, ValueError) as e:
+    raise ValueError(
+      f"--{flag}: image_shape must be (H, W, C) and num_classes a number, not {image_shape!r} "
+      f"and {num_classes!r}"
+    ) from e
+  if len(image_shape) != 3 or min(image_shape) < 1 or num_classes < 2:
+    raise ValueError(
+      f"--{flag}: image_shape must be (H, W, C) and num_classes at least 2, not {image_shape} "
+      f"and {num_classes}"
+    )
+  return image_shape, num_classes
+
+
+def computes_float64(model: Model) -> bool:
+  """Whether a model in JAX answers in float64 where it is given that."""
+  with jax.enable_x64(True):
+    double = lambda x: jax.ShapeDtypeStruct(
+      x.shape, jnp.float64 if jnp.issubdtype(x.dtype, jnp.floating) else x.dtype
+    )
+    images = jax.ShapeDtypeStruct((2, *model.image_shape), jnp.float64)
+    variables = jax.tree.map(double, model.variables)
+    return jax.eval_shape(model.apply_float64, variables, images).dtype == jnp.float64
+
+
+def from_jax_model(value: str, found: JaxModel, rows_per_call: int | None) -> Model:
+  """The `Model` of what --model stands for."""
+  return from_jax(*found, name(value), rows_per_call=rows_per_call)
+
+
+def from_host_model(
+  value: str, found: HostModel, rows_per_call: int | None, max_rows: int | None
+) -> Model:
+  """The `Model` of what --host_model stands for."""
+  oracle = oracles.from_host(
+    found.fn, found.num_classes, rows_per_call=rows_per_call, max_rows=max_rows
+  )
+  return Model(
+    lambda variables: oracle,
+    None,
+    None,
+    None,
+    (),
+    found.image_shape,
+    found.num_classes,
+    name(value),
+    "outside JAX",
+  )

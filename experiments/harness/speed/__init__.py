@@ -1,0 +1,1 @@
+"""How fast attacks and training are, beside what they cannot do without."""

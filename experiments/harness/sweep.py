@@ -1,0 +1,476 @@
+"""What the attack mains share: a sweep over strengths and over variants of an attack."""
+
+from collections.abc import Callable
+import functools
+import pathlib
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from harness import app
+from harness import attacks
+from harness import choice
+from harness import classifiers
+from harness import data
+from harness import defenses
+from harness import recipes
+from harness import replays
+from harness import request
+from harness.report import figures
+from harness.report import tables
+from harness.report import verdict
+from harness.request import Option
+from orjax import datasets
+from orjax import engine
+from orjax import oracles
+from orjax import records
+from orjax.engine import trials
+from orjax.threats import threat_model
+from orjax.threats import ThreatModel
+from orjax.types import Example
+
+_SIZE = (
+  Option(
+    "num_images",
+    "integer",
+    20,
+    "correctly classified test images to attack",
+    request.HOW_MUCH,
+    low=1,
+  ),
+  Option("num_runs", "integer", 1, "repeats of every attack", request.HOW_MUCH, low=1, high=10**6),
+  app.SEED,
+)
+_OUTPUT = (
+  Option(
+    "num_pictures",
+    "integer",
+    4,
+    "images of the first run kept for pictures.png",
+    request.OUTPUT,
+    science=False,
+    low=0,
+  ),
+  Option(
+    "trace",
+    "integer",
+    0,
+    "images whose loss at every step is written to traces.json",
+    request.OUTPUT,
+    science=False,
+    low=0,
+  ),
+)
+# The number of slots is the shape of the network's batch, on which rounding may depend, so a
+# folder keeps to one; any number of devices and any chunk give the same bits.
+SLOTS = Option(
+  "slots_per_device",
+  "integer",
+  None,
+  "trials at a time on each device; what fills it by "
+  "default; a folder of records keeps to one value",
+  request.SPEED,
+  low=1,
+  high=2**20,
+)
+_SPEED = (
+  SLOTS,
+  Option(
+    "chunk", "integer", 50, "attack steps between two looks", request.SPEED, science=False, low=1
+  ),
+)
+
+
+class SweepRequest(NamedTuple):
+  """What a user asks an attack main for.
+
+  Attributes:
+    images: which data.
+    classifier: what is attacked.
+    defense: what answers at test time.
+    attack: who attacks.
+    num_images: images to attack.
+    num_runs: repeats.
+    seed: of everything random.
+    slots: trials at a time on each device; None for what fills it.
+    chunk: steps between two looks.
+    out: folder of the records.
+    num_pictures: images that are kept.
+    trace: images whose losses are kept.
+    science: everything that records depend on, as far as it is known before the model is.
+    defaults: what `science` would be without the flags that were given.
+  """
+
+  images: request.DataRequest
+  classifier: classifiers.ClassifierRequest
+  defense: defenses.DefenseRequest
+  attack: attacks.AttackRequest
+  num_images: int
+  num_runs: int
+  seed: int
+  slots: int | None
+  chunk: int
+  out: str
+  num_pictures: int
+  trace: int
+  science: dict[str, Any]
+  defaults: dict[str, Any]
+
+
+class Cell(NamedTuple):
+  """One run of the engine: a variant of the attack, who answers whom, the trials."""
+
+  variant: attacks.Variant
+  threats: ThreatModel
+  variables: Any
+  tasks: list[engine.Task]
+
+
+def options(*access: str, attack: str, out: str) -> list[Option]:
+  """The options of an attack main: see `attacks.options`."""
+  return [
+    *data.DATASET,
+    *data.CHOICE,
+    *classifiers.OPTIONS,
+    *defenses.OPTIONS,
+    *attacks.options(*access, default=attack),
+    *_SIZE,
+    app.out(out),
+    *_OUTPUT,
+    *_SPEED,
+  ]
+
+
+def reader(all_options: list[Option]) -> Callable[[request.Values], SweepRequest]:
+  """Makes `read(values)`, which makes the request of a main with these options."""
+
+  def read(values):
+    found = _read(values)
+    selecting = {"dataset", "data", "attack", "norm", "network", "trained_with"}
+    plain = {o.name: o.default for o in all_options} | {
+      name: values[name] for name in selecting & values.by_name.keys()
+    }
+    science = _science(found, values, all_options)
+    without = _science(found, request.Values(plain, frozenset()), all_options)
+    numbers = attacks.science(
+      attacks.read(request.Values({**values.by_name, **plain}, frozenset()), found.images)
+    )
+    return found._replace(science=science, defaults={**without, **numbers})
+
+  return read
+
+
+def _read(values):
+  images = data.read(values)
+  classifier = classifiers.read(values, images)
+  attack = attacks.read(values, images)
+  default, strengths = "output_noise", None
+  if classifier.host_model or attack.spec.access == "logits":
+    default = "none"
+  if classifier.recipe and classifier.recipe.inside:
+    default, strengths = "inner_noise", [classifier.recipe.stddev]
+  defense = defenses.read(values, default, strengths)
+  if attack.spec.access == "logits" and defense.value not in ("none", "inner_noise"):
+    raise ValueError(
+      f"--defense={defense.value} works on probabilities, and --attack={attack.name} sees "
+      f"logits: pass --attack=carlini_wagner, or leave it out"
+    )
+  if values["trace"] and classifier.host_model:
+    raise ValueError(
+      "--trace replays trials, which would ask --host_model all over again: leave one out"
+    )
+  if attack.spec.access != "answers" and classifier.host_model:
+    raise ValueError("--host_model is for attacks that only ask: pass a --model in JAX")
+  if values["trace"] and attack.numbers.get("stop_at_success"):
+    raise ValueError("--trace of PGD needs --nostop_at_success: all its steps are shown")
+  return SweepRequest(
+    images,
+    classifier,
+    defense,
+    attack,
+    values["num_images"],
+    values["num_runs"],
+    values["seed"],
+    values["slots_per_device"],
+    values["chunk"],
+    values["out"],
+    values["num_pictures"],
+    values["trace"],
+    {},
+    {},
+  )
+
+
+def _science(found, values, all_options):
+  """Values of all science options that mean something in this request."""
+  of_attacks = {o.name for spec in attacks.named().values() for o in spec.all_options()}
+  plain = {
+    option.name: values[option.name]
+    for option in all_options
+    if option.science and option.name not in of_attacks
+  }
+  if found.images.path:
+    plain["dataset"] = found.images.name
+  return (
+    plain
+    | {"defense": defenses.name(found.defense.value), "strength": found.defense.strengths}
+    | (attacks.science(found.attack))
+  )
+
+
+def _victim(asked, defense):
+  recipe = asked.classifier.recipe
+  return attacks.Victim(
+    recipe,
+    random=defense.name == "inner_noise",
+    computes_float64=lambda: (
+      recipe is not None
+      or classifiers.users.computes_float64(
+        classifiers.load(asked.classifier, asked.images, asked.seed)
+      )
+    ),
+    name_of=functools.partial(recipes.name, asked.images),
+  )
+
+
+def _check_budget(asked, variants):
+  """Raises ValueError if one step does not fit the image or the budget; asks nothing."""
+  image_shape, num_classes = classifiers.shapes(asked.classifier, asked.images)
+  example = Example(jnp.zeros(image_shape), jnp.int32(0))
+  for variant in variants:
+    oracle = oracles.averaged(
+      oracles.from_predict(lambda images: jnp.zeros((len(images), num_classes))),
+      variant.num_samples,
+    )
+    trials.check_budget(
+      trials.queries_per_step(variant.attack, oracle, example), asked.attack.max_queries
+    )
+
+
+def _clipped(oracle):
+  return oracle._replace(query=lambda key, images: oracle.query(key, jnp.clip(images, 0, 1)))
+
+
+def _tasks(asked, model, labels, chosen, images, variant, defense, strengths):
+  """One task per strength, run, image and target, with its record's first fields."""
+  tasks = []
+  for place, strength in enumerate(strengths):
+    for index, image in zip(chosen.tolist(), images):
+      label = int(labels[index])
+      targets = [None]
+      if asked.attack.targeted:
+        targets = datasets.targets(
+          asked.seed, index, label, model.num_classes, draw=not asked.attack.all_targets
+        )
+      for target in targets:
+        for run in range(asked.num_runs):
+          identity = {
+            "dataset": asked.images.name,
+            "model": model.name,
+            "trained_with": model.trained_with,
+            "defense": defense.name,
+            "strength": strength,
+            "attack": asked.attack.name,
+            "targeted": asked.attack.targeted,
+            "num_samples": variant.num_samples,
+            "seed": asked.seed,
+            "run": run,
+            "index": index,
+            "label": label,
+            "target": target,
+            "setting": variant.setting,
+          }
+          # Through the weakest defense, named first, an attack goes on for longest.
+          tasks.append(
+            engine.Task(
+              identity,
+              image,
+              label if target is None else target,
+              run,
+              index,
+              {name: np.float32(x) for name, x in defense.settings(strength).items()},
+              expected_steps=-place,
+            )
+          )
+  return tasks
+
+
+def _cell(asked, model, other, labels, chosen, images, variant, defense, strengths):
+  """What the engine needs for a variant; in float64 under `jax.enable_x64` only.
+
+  `other` is the substitute that a transfer attack follows, or None.
+  """
+  if variant.float64:
+    rows = classifiers.rows_per_call(asked.classifier, model.image_shape)
+    model, other = (m and classifiers.in_float64(m, rows) for m in (model, other))
+    images = images.astype(np.float64)
+  # White-box PGD looks at logits; so do its verdicts: without noise their order is the same.
+  answers = model.logits if asked.attack.spec.access == "logits" else model.clean
+  served = (lambda v: _clipped(answers(v))) if asked.attack.server_clips else answers
+  threats = threat_model(
+    served,
+    defense,
+    attacker=functools.partial(oracles.averaged, num_samples=variant.num_samples),
+    asks=other and other.logits,
+  )
+  variables = model.variables if other is None else (model.variables, other.variables)
+  tasks = _tasks(asked, model, labels, chosen, images, variant, defense, strengths)
+  return Cell(variant, threats, variables, tasks)
+
+
+def _record(outcome) -> dict:
+  """A ledger line from an outcome, in the order of `records.FIELDS`."""
+  # Distances in float64, so that they do not depend on how an accelerator sums.
+  perturbation = outcome.adversarial.astype(np.float64) - outcome.task.image
+  measured = {
+    **outcome.task.identity,
+    **outcome._asdict(),
+    "l2": float(np.sqrt(np.sum(perturbation**2))),
+    "linf": float(np.abs(perturbation).max()),
+  }
+  return {name: measured[name] for name in records.FIELDS}
+
+
+def _keep_picture(directory, outcome):
+  """Keeps an outcome's images for the picture grid."""
+  name = records.picture_name(outcome.task.identity)
+  records.add_pictures(
+    directory,
+    jax.process_index(),
+    {f"{name}/image": outcome.task.image, f"{name}/adversarial": outcome.adversarial},
+  )
+
+
+def _report(asked, cells):
+  """Table and figures, once the ledgers are complete."""
+  missing = sum(len(cell.tasks) for cell in cells) - len(records.read(asked.out))
+  if missing:
+    raise ValueError(f"{missing} trials are missing in {asked.out}: run the command again")
+  if asked.trace:
+    replays.write_traces(
+      cells, asked.out, asked.trace, seed=asked.seed, max_queries=asked.attack.max_queries
+    )
+  text = tables.attacks(asked.out)
+  if asked.attack.own.get("diagnose"):
+    text += "\n\n" + verdict.verdict(asked.out)
+  print(text)
+  pathlib.Path(asked.out, "table.md").write_text(text + "\n")
+  for path in figures.draw([asked.out], asked.out):
+    print(f"figure: {path}")
+
+
+def _open_folder(asked, model, others, test, defense, strengths, slots):
+  """Checks the folder's manifest and accuracy; returns the ledger."""
+  science = {
+    **asked.science,
+    "model": model.fingerprint,
+    "data": data.fingerprint(asked.images),
+    "strength": strengths,
+    "substitutes": {other.name: other.fingerprint for other in others.values()},
+    "slots_per_device": slots,
+    "rows_per_call": classifiers.rows_per_call(asked.classifier, model.image_shape),
+  }
+  defaults = {**asked.defaults, "data": None, "substitutes": {}, "rows_per_call": None}
+  facts = app.about(
+    axis=defense.axis,
+    training=model.training,
+    substitutes=[other.training for other in others.values()],
+  )
+  if jax.process_index() == 0:
+    records.check_manifest(asked.out, science, facts, defaults)
+    choice.write_accuracy(asked.out, model, defense, strengths, test, asked.seed)
+  app.wait_for_all("the folder is ready")
+  records.check_manifest(asked.out, science, facts, defaults)
+  return records.Ledger(asked.out, jax.process_index(), jax.process_count())
+
+
+def _attack(asked, cells, todo, ledger, slots):
+  """Does what is left, and keeps records and pictures."""
+  kept = sorted({task.index for task in cells[0].tasks})[: asked.num_pictures]
+  for number, (cell, tasks) in enumerate(zip(cells, todo)):
+    snapshot = pathlib.Path(asked.out, f"snapshot-{jax.process_index()}-{number}.npz")
+    plan = engine.Plan(slots, asked.chunk, snapshot=str(snapshot))
+    with jax.enable_x64(cell.variant.float64):
+      for outcome in engine.run(
+        cell.variant.attack,
+        cell.variant.objective,
+        cell.threats,
+        cell.variables,
+        tasks,
+        seed=asked.seed,
+        max_queries=asked.attack.max_queries,
+        plan=plan,
+      ):
+        if outcome.task.index in kept and outcome.task.run == 0:
+          _keep_picture(asked.out, outcome)
+        ledger.append(_record(outcome))
+
+
+def _load(asked, variants):
+  """The model, the substitutes by recipe, the images to choose from."""
+  model = classifiers.load(asked.classifier, asked.images, asked.seed)
+  rows = classifiers.rows_per_call(asked.classifier, model.image_shape)
+  wanted = dict.fromkeys(variant.substitute for variant in variants)
+  others = {
+    recipe: classifiers.trained.load(
+      asked.classifier.model_dir,
+      asked.images,
+      recipe,
+      asked.classifier.training,
+      asked.seed,
+      rows,
+      as_it_is=not recipe.substitute,
+    )
+    for recipe in wanted
+    if recipe
+  }
+  test = data.test_images(
+    asked.images,
+    model.image_shape,
+    limited=model.logits is None,
+    trained_here=asked.classifier.recipe is not None,
+  )
+  return model, others, test
+
+
+def run(asked: SweepRequest) -> None:
+  """Does an attack main's request: attacks, ledgers, table and figures."""
+  defense, strengths = defenses.load(asked.defense)
+  variants = attacks.plan(asked.attack, _victim(asked, defense))
+  _check_budget(asked, variants)
+  records.make_folder(asked.out)
+  model, others, test = _load(asked, variants)
+  chosen, images = choice.correctly_classified(model, test, asked.num_images, asked.images.name)
+  cells = []
+  for variant in variants:
+    with jax.enable_x64(variant.float64):
+      cells.append(
+        _cell(
+          asked,
+          model,
+          others.get(variant.substitute),
+          test.labels,
+          chosen,
+          images,
+          variant,
+          defense,
+          strengths,
+        )
+      )
+  with jax.enable_x64(variants[0].float64):
+    slots = asked.slots or engine.choose_slots(variants[0].attack, *cells[0][1:])
+  ledger = _open_folder(asked, model, others, test, defense, strengths, slots)
+  done = {records.identity(record) for record in ledger.records}
+  todo = [
+    [task for task in cell.tasks if records.identity(task.identity) not in done] for cell in cells
+  ]
+  app.wait_for_all("every process knows what is left")
+  num_tasks, num_left = (sum(map(len, x)) for x in ([c.tasks for c in cells], todo))
+  print(f"{num_tasks} trials, {num_tasks - num_left} of them done before", flush=True)
+  _attack(asked, cells, todo, ledger, slots)
+  if app.wait_for_all("all trials are done"):
+    _report(asked, cells)
+  app.wait_for_all("the report is written")
