@@ -1,102 +1,65 @@
-"""Draws the figures of record folders, from the ledgers alone. Imports no JAX.
+"""Draws the figures of record folders, from the ledgers alone.
 
-python experiments/plot_figures.py --records=runs/blackbox_attacks
+    python experiments/plot_figures.py --records=runs/blackbox_attacks
+    python experiments/plot_figures.py --figure=figure13 --records=DIR/0 --records=DIR/100
+
+Without --figure it draws all that the folders hold; several folders share panels and axes.
 """
 
 import pathlib
-import sys
+from typing import NamedTuple
 
-from absl import app
-from absl import flags
-import plot_pictures
-import plot_sweeps
-import plot_training
+from harness import app
+from harness import request
+from harness.report import figures
+from harness.request import Option
 
-from orjax import records
-
-
-def define_flags():
-  flags.DEFINE_multi_string(
-    "records", None, "Folder with records; repeat for panels.", required=True
-  )
-  flags.DEFINE_string("figures", None, "Folder for the figures (default: the first --records).")
-
-
-def draw(directories: list[str], out: str) -> list[pathlib.Path]:
-  """Draws all that the folders' records allow; returns the files."""
-  out = pathlib.Path(out)
-  out.mkdir(parents=True, exist_ok=True)
-  ledgers = {directory: records.read(directory) for directory in directories}
-  if all(members and members[0]["attack"] == "pgd" for members in ledgers.values()):
-    return _draw_pgd(ledgers, out)
-  if any(len({r["setting"].get("spacing") for r in members}) > 1 for members in ledgers.values()):
-    paths = [out / "spacings.png"]
-    plot_sweeps.spacings(directories, paths[0])
-  elif len({r["num_samples"] for members in ledgers.values() for r in members}) > 1:
-    paths = [out / "averaging.png"]
-    plot_sweeps.averaging(directories, paths[0])
-  else:
-    paths = [out / "figure2.png"]
-    plot_sweeps.figure2(directories, paths[0])
-  for directory, members in ledgers.items():
-    suffix = "" if len(directories) == 1 else f"_{pathlib.Path(directory).name}"
-    if pathlib.Path(directory, "traces.json").exists():
-      paths.append(out / f"traces{suffix}.png")
-      plot_sweeps.traces(directory, paths[-1])
-    paths += _pictures_if_one_setting(directory, members, out / f"pictures{suffix}.png")
-  return paths
+OPTIONS = (
+  Option("records", "string", [], "folder of records", request.WHAT, science=False, many=True),
+  Option(
+    "figure",
+    "string",
+    None,
+    f"which one: {', '.join(figures.FIGURES)}; default: all that apply",
+    request.WHAT,
+    science=False,
+  ),
+  Option(
+    "out",
+    "string",
+    None,
+    "folder for the figures; default: the first --records",
+    request.OUTPUT,
+    science=False,
+  ),
+)
 
 
-def _pictures_if_one_setting(directory, members, path):
-  # One grid shows one value of everything but the variance.
-  shown = {(r["num_samples"], *r["setting"].values()) for r in members}
-  if len(shown) != 1 or not records.read_pictures(directory):
-    return []
-  plot_pictures.pictures(directory, path)
-  return [path]
+class Request(NamedTuple):
+  """What is asked for: of which folders, into which, one figure or all."""
+
+  directories: list[str]
+  out: pathlib.Path
+  figure: str | None
 
 
-def _draw_pgd(ledgers, out):
-  """White-box PGD has neither spacings nor, as a rule, noise at test time."""
-  directories, paths = list(ledgers), []
-  if len(directories) < 5:  # more panels than a page is wide
-    paths.append(out / "under_attack.png")
-    plot_training.under_attack(directories, paths[0])
-  if len(directories) > 1 and any(
-    r["setting"]["substitute"] is None for r in ledgers[directories[0]]
-  ):
-    asked = [records.read_json(d, "manifest.json")["asked"] for d in directories]
-    stddevs = {
-      a["stddev"] if a["defense"] == "or" else 0
-      for a in asked
-      if a["defense"] in ("none", "or") and a["noise_location"] == "logits"
-    }
-    networks = {(a["dataset"], a["network"]) for a in asked}
-    if len(stddevs) == len(directories) and len(networks) == 1:
-      paths.append(out / "figure13.png")
-      plot_training.training_stddevs(directories, paths[-1])
-  for directory, members in ledgers.items():
-    suffix = "" if len(directories) == 1 else f"_{pathlib.Path(directory).name}"
-    if all(r["setting"]["substitute"] for r in members):
-      paths.append(out / f"figure17{suffix}.png")
-      plot_training.transfers(directory, paths[-1])
-    if pathlib.Path(directory, "traces.json").exists():
-      paths.append(out / f"figure4{suffix}.png")
-      plot_training.mean_losses(directory, paths[-1])
-    paths += _pictures_if_one_setting(directory, members, out / f"pictures{suffix}.png")
-  return paths
+def read(values: request.Values) -> Request:
+  """The request of a command line.
+
+  Raises:
+    ValueError: it names no folder.
+  """
+  if not values["records"]:
+    raise ValueError("--records is missing: pass the --out of an attack, once for each folder")
+  out = values["out"] or values["records"][0]
+  return Request(values["records"], pathlib.Path(out), values["figure"])
 
 
-def main(argv):
-  del argv
-  directories = flags.FLAGS.records
-  try:
-    for path in draw(directories, flags.FLAGS.figures or directories[0]):
-      print(f"figure: {path}")
-  except (ValueError, OSError) as e:
-    sys.exit(f"error: {e}")
+def main(asked: Request) -> None:
+  """Draws the figures and prints where they are."""
+  for path in figures.draw(asked.directories, asked.out, asked.figure):
+    print(f"figure: {path}")
 
 
 if __name__ == "__main__":
-  define_flags()
-  app.run(main)
+  app.run(OPTIONS, read, main, computes=False)

@@ -1,0 +1,90 @@
+"""Figures of record folders, by name.
+
+A new one is a module with a `FIGURE`, named here. Those of the theory, which are drawn from
+arrays, are functions in `theory`.
+"""
+
+import pathlib
+
+from harness.report import ledgers
+from harness.report.figures import averaging
+from harness.report.figures import figure2
+from harness.report.figures import figure4
+from harness.report.figures import figure13
+from harness.report.figures import figure17
+from harness.report.figures import pictures
+from harness.report.figures import spacings
+from harness.report.figures import traces
+from harness.report.figures import under_attack
+from harness.report.figures.figure import Figure
+
+FIGURES: dict[str, Figure] = {
+  "figure2": figure2.FIGURE,
+  "averaging": averaging.FIGURE,
+  "spacings": spacings.FIGURE,
+  "traces": traces.FIGURE,
+  "under_attack": under_attack.FIGURE,
+  "figure13": figure13.FIGURE,
+  "figure17": figure17.FIGURE,
+  "figure4": figure4.FIGURE,
+  "pictures": pictures.FIGURE,
+}
+
+
+def draw(directories: list[str], out: str, figure: str | None = None) -> list[pathlib.Path]:
+  """Draws figures of record folders.
+
+  Args:
+    directories: folders of records.
+    out: folder for the figures; it is made if need be.
+    figure: name of the one that is wanted; None means all that apply.
+
+  Returns:
+    The files.
+
+  Raises:
+    ValueError: there is no such figure, it does not apply, a folder is named twice or has
+      no records.
+  """
+  if figure is not None and figure not in FIGURES:
+    raise ValueError(f"there is no figure {figure}: pass one of {', '.join(FIGURES)}")
+  names = _distinct_names(directories)
+  found = [ledgers.load(directory) for directory in directories]
+  out = pathlib.Path(out)
+  out.mkdir(parents=True, exist_ok=True)
+  paths = []
+  for wanted in [figure] if figure else FIGURES:
+    paths += _draw_one(wanted, found, names, out)
+  if figure and not paths:
+    raise ValueError(
+      f"{figure} shows {FIGURES[figure].needs}, which {', '.join(map(str, directories))} "
+      f"{'do' if len(directories) > 1 else 'does'} not hold: pass another --figure or --records"
+    )
+  return paths
+
+
+def _draw_one(name, found, names, out):
+  """The files of one figure: one, one for each folder, or none."""
+  figure = FIGURES[name]
+  if figure.for_each and len(found) > 1:
+    parts = [(f"{name}_{own}.png", [ledger]) for ledger, own in zip(found, names)]
+  else:
+    parts = [(f"{name}.png", found)]
+  paths = []
+  for file_name, members in parts:
+    if figure.applies(members):
+      figure.draw(members, out / file_name)
+      paths.append(out / file_name)
+  return paths
+
+
+def _distinct_names(directories):
+  """Names of folders for file names: as few of their last parts as tell them apart."""
+  paths = [pathlib.Path(directory).resolve() for directory in directories]
+  if len(set(paths)) < len(paths):
+    raise ValueError("a folder of records is named twice: pass each once")
+  for depth in range(1, max(len(path.parts) for path in paths) + 1):
+    names = ["_".join(path.parts[-depth:]) for path in paths]
+    if len(set(names)) == len(names):
+      return names
+  raise ValueError("the folders of records cannot be told apart: move one")

@@ -1,0 +1,100 @@
+"""Folders of records, read once, and what reports ask of them."""
+
+import pathlib
+from typing import NamedTuple
+
+from orjax import records
+
+# What the setting of a white-box PGD says; see `harness.attacks.pgd`.
+_WHITE_BOX = {"loss", "steps", "restarts", "float64", "substitute"}
+
+
+class Ledger(NamedTuple):
+  """A folder of records.
+
+  Attributes:
+    directory: where it is.
+    manifest: `schema`, `request` (what was asked for) and `about` (by what).
+    accuracy: through the defense, by strength; see `accuracy`.
+    records: finished trials, at least one.
+  """
+
+  directory: pathlib.Path
+  manifest: dict
+  accuracy: dict[str, dict]
+  records: list[dict]
+
+  @property
+  def request(self) -> dict:
+    """What was asked for, by name."""
+    return self.manifest["request"]
+
+  @property
+  def axis(self) -> str:
+    """What the strength of the defense is: "noise variance", "digits", ..."""
+    return self.manifest["about"].get("axis", "strength")
+
+
+def load(directory: str) -> Ledger:
+  """Reads a folder, in whatever form it was written.
+
+  Raises:
+    FileNotFoundError: it is no folder of records.
+    ValueError: it has no records yet, or damaged ones.
+  """
+  manifest, found = records.read_manifest(directory), records.read(directory)
+  if not found:
+    raise ValueError(f"there are no records in {directory}: run its attack first")
+  return Ledger(pathlib.Path(directory), manifest, records.read_accuracy(directory), found)
+
+
+def accuracy(ledger: Ledger, strength: float) -> dict:
+  """`accuracy`, its `interval` and `num_images`, through the defense of a strength.
+
+  Raises:
+    ValueError: it was not measured.
+  """
+  known = ledger.accuracy.get(f"{strength:g}")
+  if known is None:
+    raise ValueError(
+      f"{ledger.directory}/accuracy.json has no strength {strength:g}: remove the file and run "
+      f"the command again"
+    )
+  return known
+
+
+def traces(ledger: Ledger) -> list[dict]:
+  """Losses of single trials, step by step; none where no --trace was asked for."""
+  if not (ledger.directory / "traces.json").exists():
+    return []
+  found = records.read_json(ledger.directory, "traces.json")["traces"]
+  return [records.modern(trace, ledger.request) for trace in found]
+
+
+def is_white_box(ledger: Ledger) -> bool:
+  """Whether all its attacks are white-box PGD, told apart by losses, steps and starts."""
+  return all(record["setting"].keys() >= _WHITE_BOX for record in ledger.records)
+
+
+def strengths(found: list[dict]) -> list[float]:
+  """All strengths of some records, ascending."""
+  return sorted({record["strength"] for record in found})
+
+
+def value(record: dict, name: str):
+  """A field of a record, or a number of its setting; None where it has none."""
+  return record[name] if name in record else record["setting"].get(name)
+
+
+def varied(found: list[dict], *fields: str) -> list[str]:
+  """Names of what differs between records: of some fields, and of all in the setting."""
+  names = dict.fromkeys([*fields, *(name for record in found for name in record["setting"])])
+  return [name for name in names if len({str(value(record, name)) for record in found}) > 1]
+
+
+def grouped(found: list[dict], *names: str) -> list[list[dict]]:
+  """Records by their values of some names, `setting` as a whole too, as they first appear."""
+  groups: dict[tuple, list[dict]] = {}
+  for record in found:
+    groups.setdefault(tuple(str(value(record, name)) for name in names), []).append(record)
+  return list(groups.values())

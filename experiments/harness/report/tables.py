@@ -1,0 +1,109 @@
+"""Tables of a folder of records, and the cells of all tables."""
+
+from typing import Any
+
+from harness.report import ledgers
+from orjax import records
+
+
+def rate(summary: dict, name: str) -> str:
+  """A rate with its 95 % interval, and the standard error over runs if there are any."""
+  text = interval(summary[name], *summary[f"{name}_interval"], digits=2)
+  error = summary.get(f"{name}_run_error")
+  return text if error is None else f"{text} ±{error:.3f}"
+
+
+def interval(value: float, low: float, high: float, digits: int = 3) -> str:
+  """A number and its interval."""
+  return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def distance(summary: dict) -> str:
+  """The mean and the largest l2 of clean successes."""
+  return "-" if summary["l2"] is None else f"{summary['l2']:.2f} ({summary['max_l2']:.2f})"
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+  """Aligned Markdown."""
+  widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+  line = lambda row: "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths)) + " |"
+  rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
+  return "\n".join([line(header), rule, *map(line, rows)])
+
+
+def accuracy_under_attack(summary: dict, accuracy: float) -> tuple[float, float, float]:
+  """Share of all images that stay right, and its interval: those right, less those that fall.
+
+  By fresh answers of the network as it is at test time, which may be random.
+  """
+  low, high = summary["defended_success_rate_interval"]
+  return tuple(accuracy * (1 - x) for x in (summary["defended_success_rate"], high, low))
+
+
+def show(value: Any) -> str:
+  """A value of a setting, as a cell."""
+  if value is None:
+    return "-"
+  if isinstance(value, bool):
+    return "yes" if value else "no"
+  return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+
+
+def attacks(directory: str) -> str:
+  """Success against the strength of the defense, every kind of success in its own column.
+
+  What a sweep varies besides gets a column each: the defense, answers averaged, the numbers
+  of the setting. White-box PGD has the accuracy under attack and the share of steps whose
+  gradient was exactly 0 besides.
+  """
+  ledger = ledgers.load(directory)
+  names = ledgers.varied(ledger.records, "defense", "num_samples")
+  white_box = ledgers.is_white_box(ledger)
+  keys = ("attack", "targeted", *names, "strength")
+  groups = ledgers.grouped(ledger.records, *keys)
+  if not white_box:  # those come in the order of the sweep
+    groups.sort(key=lambda members: [_order(ledgers.value(members[0], key)) for key in keys])
+  header = [
+    "attack",
+    "targeted",
+    *("samples" if name == "num_samples" else name for name in names),
+    ledger.axis,
+    "trials",
+    "accuracy",
+    "claimed",
+    "clean success",
+    "defended success",
+    "noise-only error",
+    "mean l2 (max)",
+    "median steps",
+    "median queries",
+    *(["accuracy under attack", "zero gradients"] if white_box else []),
+  ]
+  return markdown(header, [_row(ledger, keys, white_box, members) for members in groups])
+
+
+def _order(value):
+  """A key that sorts whatever a setting holds: numbers first."""
+  is_number = isinstance(value, (int, float))
+  return not is_number, value if is_number else 0, str(value)
+
+
+def _row(ledger, keys, white_box, members):
+  summary = records.summarise(members)
+  accuracy = ledgers.accuracy(ledger, members[0]["strength"])["accuracy"]
+  row = [
+    *(show(ledgers.value(members[0], key)) for key in keys),
+    str(summary["num_trials"]),
+    f"{accuracy:.4f}",
+    rate(summary, "claimed"),
+    rate(summary, "clean_success"),
+    rate(summary, "defended_success_rate"),
+    rate(summary, "noise_error_rate"),
+    distance(summary),
+    f"{summary['median_steps']:.0f}",
+    f"{summary['median_queries']:.0f}",
+  ]
+  if white_box:
+    under_attack = accuracy_under_attack(summary, accuracy)
+    row += [interval(*under_attack), f"{summary['zero_gradients']:.3f}"]
+  return row

@@ -1,0 +1,117 @@
+"""Whether a white-box attack that fails is only blinded: the verdict of --diagnose."""
+
+from harness.report import ledgers
+from harness.report import tables
+from harness.report.ledgers import Ledger
+from orjax import records
+
+_MASKED = 0.1  # of all images: what stronger attacks must add
+
+_NAMES = {
+  "xent": "PGD(Xent)",
+  "cw": "PGD(CW)",
+  "cw_unbounded": "PGD(CW), unbounded",
+  "dlr": "PGD(DLR)",
+  "xent_by_stddev": "PGD(Xent), logits / stddev",
+  "xent_by_margin": "PGD(Xent), logits / margin",
+}
+
+
+def loss_name(loss: str) -> str:
+  """White-box PGD with a loss, as papers call it."""
+  return _NAMES.get(loss, f"PGD({loss})")
+
+
+def attack_name(record: dict) -> str:
+  """The PGD attack of a record in words, without its usual numbers."""
+  setting = record["setting"]
+  parts = [loss_name(setting["loss"])]
+  parts += ["float64"] if setting["float64"] else []
+  parts += [f"{setting['restarts']} starts"] if setting["restarts"] > 1 else []
+  parts += [f"{record['num_samples']} answers a step"] if record["num_samples"] > 1 else []
+  parts += [f"from {setting['substitute']}"] if setting["substitute"] else []
+  return ", ".join(parts)
+
+
+def by_attack(found: list[dict]) -> list[list[dict]]:
+  """Records by what attacked, in the order of the sweep."""
+  return ledgers.grouped(found, "num_samples", "setting")
+
+
+def usual(found: list[dict], request: dict) -> list[dict]:
+  """Records of as many steps and starts as were asked for, not of what --diagnose adds."""
+  numbers = request["max_steps"], request.get("restarts", 1)
+  return [r for r in found if (r["setting"]["steps"], r["setting"]["restarts"]) == numbers]
+
+
+def published(found: list[dict], request: dict, loss: str) -> list[dict]:
+  """Records of PGD with a loss as it was asked for: usual steps, starts and precision."""
+  return [
+    record
+    for record in usual(found, request)
+    if record["setting"]["loss"] == loss
+    and record["num_samples"] == request["num_samples"][0]
+    and not record["setting"]["substitute"]
+    and record["setting"]["float64"] == request.get("float64", False)
+  ]
+
+
+def worst_case(found: list[dict]) -> dict:
+  """Share of the images that fall to whichever attack does best on each, with interval."""
+  fallen: dict[tuple, float] = {}
+  for record in found:
+    image = record["index"], record["run"]
+    fallen[image] = max(fallen.get(image, 0.0), record["defended_success_rate"])
+  num_fallen = sum(fallen.values())
+  return {
+    "defended_success_rate": num_fallen / len(fallen),
+    "num_images": len(fallen),
+    "defended_success_rate_interval": records.wilson(num_fallen, len(fallen)),
+  }
+
+
+def verdict(directory: str) -> str:
+  """Whether the cross-entropy of PGD is masked: a sentence for every strength of the defense.
+
+  The worst case hands in, for every image, what the best attack on it found. Masked means
+  that attacks of as many steps and starts as the published one succeed on more than a tenth
+  of all images where it does not; what more steps and starts add is no masking.
+
+  Raises:
+    ValueError: the folder has no published attack to judge.
+  """
+  ledger = ledgers.load(directory)
+  groups = records.group(ledger.records, "strength")
+  sentences = [_sentence(ledger, strength, found) for (strength,), found in groups.items()]
+  if len(groups) == 1:
+    return sentences[0]
+  return "\n".join(f"{ledger.axis} {s:g}: {text}" for (s,), text in zip(groups, sentences))
+
+
+def _sentence(ledger: Ledger, strength: float, found: list[dict]) -> str:
+  accuracy = ledgers.accuracy(ledger, strength)["accuracy"]
+  if not ledgers.is_white_box(ledger) or not published(found, ledger.request, "xent"):
+    raise ValueError(
+      f"{ledger.directory} has no white-box PGD with cross-entropy to judge: run with --diagnose"
+    )
+  first, equals = published(found, ledger.request, "xent"), usual(found, ledger.request)
+  alone, equal = (
+    tables.accuracy_under_attack(worst_case(group), accuracy)[0] for group in (first, equals)
+  )
+  worst = worst_case(found)
+  worst_accuracy = tables.interval(*tables.accuracy_under_attack(worst, accuracy))
+  zero = sum(record["zero_gradients"] for record in first) / len(first)
+  masked = alone - equal > _MASKED
+  num_usual, num_all = (len(by_attack(group)) for group in (equals, found))
+  return (
+    f"{'Masked' if masked else 'Not masked'}: PGD(Xent) leaves an accuracy of "
+    f"{alone:.3f}, the worst of {num_usual} attacks of as many steps {equal:.3f}, the "
+    f"worst case of all {num_all} {worst_accuracy} "
+    f"({worst['num_images']} images, 95 %); {zero:.2f} of the steps of PGD(Xent) met "
+    f"a gradient of exactly 0, so that "
+    + (
+      f"{alone - equal:.3f} of the accuracy was hidden, not defended."
+      if masked
+      else f"{alone - equal:.3f} was hidden."
+    )
+  )
