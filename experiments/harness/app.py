@@ -93,6 +93,8 @@ def run(
   try:
     values = request.parse([*options, *(PROCESS if computes else ())], sys.argv, about)
     asked = read(values)
+    if computes:
+      check_processes(values)
     flags.FLAGS(sys.argv[:1])  # libraries look at flags of their own
     logging.set_verbosity(logging.ERROR)  # orbax tells its whole life at INFO
     if computes:
@@ -115,6 +117,12 @@ def _stop(message):
   sys.exit(message)
 
 
+def check_processes(values: request.Values) -> None:
+  """Raises ValueError for processes that nobody coordinates."""
+  if (values["num_processes"], values["process_id"]) != (None, None) and not values["coordinator"]:
+    raise ValueError("--num_processes and --process_id need --coordinator=host:port")
+
+
 def _set_up(values):
   if sys.platform == "linux":
     # Fresh mappings for every activation halve the speed on a CPU; glibc only.
@@ -123,8 +131,6 @@ def _set_up(values):
         ctypes.CDLL(None).mallopt(option, value)
     except AttributeError:
       pass
-  if (values["num_processes"], values["process_id"]) != (None, None) and not values["coordinator"]:
-    raise ValueError("--num_processes and --process_id need --coordinator=host:port")
   import jax
 
   if values["compilation_cache"]:

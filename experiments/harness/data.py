@@ -111,7 +111,7 @@ def _arrays(path):
   if not pathlib.Path(path).expanduser().is_file():
     raise FileNotFoundError(f"--data={path}: there is no such file")
   try:
-    with np.load(pathlib.Path(path).expanduser()) as arrays:
+    with open(pathlib.Path(path).expanduser(), "rb") as file, np.load(file) as arrays:
       missing = {"images", "labels"} - set(arrays.files)
       if missing:
         raise ValueError(f"it has no array {min(missing)!r}, only {', '.join(arrays.files)}")

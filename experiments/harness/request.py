@@ -5,6 +5,7 @@ Every option says where it is defined whether records depend on it (`science`) o
 
 from collections.abc import Iterable
 import math
+import textwrap
 from typing import Any
 from typing import NamedTuple
 
@@ -160,7 +161,8 @@ def _check(option, found):
     if option.kind == "string" and not value and not option.may_be_empty:
       raise ValueError(f"--{option.name} is empty: give it a value, or leave it out")
     if option.kind in ("integer", "float") and not _within(option, value):
-      raise ValueError(f"--{option.name}={value:g} must be {_bounds(option)}")
+      shown = f"{value:g}" if option.kind == "float" else value
+      raise ValueError(f"--{option.name}={shown} must be {_bounds(option)}")
 
 
 def _within(option, value):
@@ -200,7 +202,10 @@ def _help(options, about):
       marks += ["may be repeated"] if option.many else []
       if option.default is not None and option.default != []:
         marks.insert(0, f"default: {option.default}")
-      lines.append(f"  {form}: {option.help}" + (f" ({'; '.join(marks)})" if marks else ""))
+      text = f"{form}: {option.help}" + (f" ({'; '.join(marks)})" if marks else "")
+      lines += textwrap.wrap(
+        text, 100, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False
+      )
     lines.append("")
   lines.append("  --flagfile=FILE: read flags from a file; the command line replaces them")
   return "\n".join(lines)

@@ -93,10 +93,9 @@ def _numbers(spec, values, images):
 
 def science(asked: AttackRequest) -> dict:
   """What records depend on of an attack, for the manifest."""
+  swept = {name: asked.numbers[name] for name in asked.spec.swept}
   swept = {
-    name: x if isinstance(x, list) else [x]
-    for name, x in asked.numbers.items()
-    if name in asked.spec.swept
+    name: x[0] if isinstance(x, list) and len(x) == 1 else x for name, x in swept.items()
   }
   lists = {name: list(x) for name, x in asked.numbers.items() if isinstance(x, tuple)}
   return {

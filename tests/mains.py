@@ -1,0 +1,65 @@
+"""The mains for tests: in this process where that is enough, else as processes."""
+
+import importlib
+import os
+import pathlib
+import subprocess
+import sys
+
+from harness import request
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def asked(main, *flags):
+  """The request that a main makes of flags; nothing is started."""
+  module = importlib.import_module(main)
+  if hasattr(module, "read"):
+    return module.read(request.parse(module.OPTIONS, [main, *map(str, flags)]))
+  from harness import sweep
+
+  return sweep.reader(module.OPTIONS)(request.parse(module.OPTIONS, [main, *map(str, flags)]))
+
+
+def run(main, *flags):
+  """Does what a main does, in this process."""
+  module = importlib.import_module(main)
+  if hasattr(module, "main"):
+    return module.main(asked(main, *flags))
+  from harness import sweep
+
+  return sweep.run(asked(main, *flags))
+
+
+def command(main, *flags):
+  """The command line of a main."""
+  return [sys.executable, str(ROOT / "experiments" / f"{main}.py"), *map(str, flags)]
+
+
+def environment(num_devices=1):
+  """An environment with so many devices."""
+  flags = f"--xla_force_host_platform_device_count={num_devices}"
+  return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+
+
+def start(main, *flags, num_devices=1):
+  """Starts a main as a process; its errors are in its output."""
+  return subprocess.Popen(
+    command(main, *flags),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+    env=environment(num_devices),
+  )
+
+
+def finish(process):
+  """Exit code and output of a process."""
+  output, _ = process.communicate(timeout=600)
+  return process.returncode, output
+
+
+def ledger(out):
+  """The sorted lines of a folder's ledgers."""
+  lines = b"".join(path.read_bytes() for path in sorted(out.glob("records*.jsonl")))
+  return sorted(lines.splitlines())
