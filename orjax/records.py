@@ -98,25 +98,21 @@ def read(directory: str) -> list[dict]:
   Records written before there was more than one defense are given in today's form.
 
   Raises:
-    ValueError: a line is not a record.
+    ValueError: a line is not a record, or the manifest is damaged or of a later orjax.
   """
-  records = []
+  found, request = {}, _request(directory)
   for path in sorted(pathlib.Path(directory).glob("records*.jsonl")):
     lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines[:-1], 1):
       try:
-        record = json.loads(line)
-        identity(modern(record, {}))
+        record = modern(json.loads(line), request)
+        # A trial may stand in the ledgers of two processes if their number changed.
+        found[identity(record)] = record
       except (ValueError, KeyError, TypeError) as e:
         raise ValueError(
           f"line {number} of {path} is not a record: remove the line, its trial will be run again"
         ) from e
-      records.append(record)
-  if any("variance" in record for record in records):
-    request = _request(directory)
-    records = [modern(record, request) for record in records]
-  # A trial may stand in the ledgers of two processes if their number changed.
-  return list({identity(record): record for record in records}.values())
+  return list(found.values())
 
 
 def _request(directory):

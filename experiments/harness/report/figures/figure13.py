@@ -16,12 +16,12 @@ from orjax import records
 
 def applies(found: list[Ledger]) -> bool:
   """Whether they are of one network, trained with several stddevs on its logits or without."""
+  if len(found) < 2 or not all(map(ledgers.is_white_box, found)):
+    return False
   requests = [ledger.request for ledger in found]
   networks = {(r["dataset"], r.get("network", "convnet")) for r in requests}
   return (
-    len(found) > 1
-    and all(map(ledgers.is_white_box, found))
-    and any(r["setting"]["substitute"] is None for r in found[0].records)
+    any(r["setting"]["substitute"] is None for r in found[0].records)
     and all(r.get("trained_with") in ("none", "or") and r["defense"] == "none" for r in requests)
     and len(networks) == 1
     and len({_stddev(r) for r in requests}) == len(found)

@@ -1,0 +1,269 @@
+"""Tables, verdicts and mains of reports: their cells, sentences and values."""
+
+import importlib
+import pathlib
+import subprocess
+import sys
+
+from handmade import pgd
+from handmade import sweep_over
+from handmade import USUAL
+from handmade import write
+import make_tables
+import plot_figures
+import pytest
+
+from harness import defenses
+from harness import request
+from harness import sweep
+from harness.report import table1
+from harness.report import tables
+from harness.report import training_tables
+from harness.report import verdict
+from orjax import records
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def cells(table):
+  """Header and rows of Markdown."""
+  lines = [line for line in table.splitlines() if line.startswith("|") and "--" not in line]
+  return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_table_of_a_sweep(tmp_path):
+  folder = write(tmp_path, sweep_over({1e-4: 0.5, 0.0: 1.0}), accuracy={0.0: 0.99, 1e-4: 0.98})
+  header, first, second = cells(tables.attacks(folder))
+  assert header[:5] == ["attack", "targeted", "noise variance", "trials", "accuracy"]
+  assert first == [
+    "zoo",
+    "no",
+    "0",
+    "20",
+    "0.9900",
+    *["1.00 [0.84, 1.00]"] * 3,
+    "0.00 [0.00, 0.16]",
+    "1.50 (1.50)",
+    "11",
+    "100",
+  ]
+  assert second[2:6] == ["0.0001", "20", "0.9800", "0.50 [0.30, 0.70]"]
+
+
+def test_table_of_any_defense_and_attack(tmp_path):
+  """A stranger's attack with a setting of its own, through two defenses with digits."""
+  found = [
+    record
+    for defense in ("rounding", "label_only")
+    for norm in ("l2", None)
+    for record in sweep_over(
+      {1: 0.5, 2: 0.25}, attack="mine", defense=defense, setting={"norm": norm}
+    )
+  ]
+  header, *rows = cells(tables.attacks(write(tmp_path, found, axis="digits")))
+  assert header[:5] == ["attack", "targeted", "defense", "norm", "digits"]
+  assert [row[2:5] for row in rows] == [
+    [defense, norm, strength]
+    for defense in ("label_only", "rounding")
+    for norm in ("-", "l2")
+    for strength in ("1", "2")
+  ]
+  assert {row[7].split()[0] for row in rows} == {"0.50", "0.25"}
+
+
+def test_table_of_white_box_pgd_keeps_the_order_of_the_sweep(tmp_path):
+  folder = pgd(tmp_path, [({"steps": 40}, 0.5), ({}, 0.1), ({"float64": True}, 1.0)])
+  header, *rows = cells(tables.attacks(folder))
+  assert header[2:5] == ["steps", "float64", "strength"] and header[-1] == "zero gradients"
+  assert [row[2:4] for row in rows] == [["40", "no"], ["10", "no"], ["10", "yes"]]
+  assert rows[1][-2].startswith("0.720 [") and rows[1][-1] == "0.810"
+
+
+def test_folders_that_cannot_be_reported(tmp_path):
+  with pytest.raises(FileNotFoundError, match="has no manifest.json"):
+    tables.attacks(tmp_path)
+  folder = write(tmp_path / "a", sweep_over({0.0: 1.0, 0.5: 1.0}), accuracy={0.0: 0.9})
+  with pytest.raises(ValueError, match=r"accuracy.json has no strength 0.5: remove the file"):
+    tables.attacks(folder)
+  (tmp_path / "a" / "records.jsonl").write_text("")
+  with pytest.raises(ValueError, match="there are no records in .*: run its attack first"):
+    tables.attacks(folder)
+
+
+def test_table_1_stands_beside_the_paper(tmp_path):
+  shared = {"dataset": "imagenet2012", "model": "mobilenet"}
+  folders = [
+    write(tmp_path / attack, sweep_over({0.0: 1.0, 1e-4: share}, attack=attack, **shared))
+    for attack, share in (("bandits", 0.4), ("ql", 0.5))
+  ]
+  header, *rows = cells(table1.table1(folders))
+  assert header[:4] == ["attack", "variance", "paper", "trials"]
+  assert [row[:4] for row in rows] == [
+    ["ql", "0", "1.00", "20"],
+    ["ql", "0.0001", "0.73", "20"],
+    ["bandits", "0", "0.92", "20"],
+    ["bandits", "0.0001", "0.58", "20"],
+  ]
+  assert rows[1][5] == "0.50 [0.30, 0.70]" and rows[1][8] == "0.900 [0.890, 0.910]"
+  for changes, sentence in (
+    ({"attack": "nes"}, "holds other trials than Table 1's"),
+    ({"num_samples": 2}, "other trials than Table 1's"),
+    ({"defense": "rounding"}, "against rounding: Table 1 is about output_noise"),
+    ({"dataset": "mnist"}, "holds mnist and mobilenet: Table 1 is about one ImageNet model"),
+  ):
+    folder = write(
+      tmp_path / str(len(sentence)),
+      sweep_over({0.0: 1.0}, **{"attack": "zoo", **shared, **changes}),
+    )
+    with pytest.raises(ValueError, match=sentence):
+      table1.table1([folder])
+  with pytest.raises(ValueError, match="repeats trials of another folder: leave one out"):
+    table1.table1([folders[0], folders[0]])
+
+
+def test_table_2_stands_beside_the_paper_and_says_what_was_not_run(tmp_path):
+  masked = pgd(tmp_path / "or", [({}, 0.1), ({"loss": "cw"}, 1.0), ({"steps": 40}, 0.5)])
+  plain = pgd(tmp_path / "none", [({}, 1.0), ({"loss": "cw"}, 1.0)], trained_with="none")
+  header, *rows = cells(training_tables.table2([masked, plain]))
+  assert header[2] == "trained with"
+  assert rows[0][:8] == [
+    "cifar10",
+    "resnet32",
+    "or(100)",
+    "123",
+    "1 x abacus",
+    "20",
+    "0.800 [0.790, 0.810]",
+    "0.9151",
+  ]
+  # The published attack, not the one of 40 steps; the worst case is of all three.
+  assert rows[0][8].startswith("0.720 [") and rows[0][9:11] == ["0.8499", "0.81"]
+  assert rows[0][11].startswith("0.000 [") and rows[0][13].endswith("(3)")
+  assert len(rows) == 8 and [row[3] for row in rows].count("not run") == 6
+  with pytest.raises(ValueError, match="another folder is about, too: leave one out"):
+    training_tables.table2([plain, plain])
+  other = pgd(tmp_path / "or1", [({}, 0.0)], stddev=1.0)
+  row = cells(training_tables.table2([other]))[1]
+  assert row[2] == "or(1)" and row[9] == "-"
+  inside = pgd(tmp_path / "inside", [({}, 0.0)], defense="inner_noise", strength=0.5)
+  with pytest.raises(ValueError, match="is about inner_noise at test time"):
+    training_tables.table2([inside])
+  own = pgd(tmp_path / "own", [({}, 0.0)], trained_with=None)
+  with pytest.raises(ValueError, match="no untargeted white-box PGD on a network that orjax"):
+    training_tables.table2([own])
+
+
+def test_table_4_is_about_noise_inside(tmp_path):
+  attacks = [({}, 1.0), ({"loss": "cw"}, 0.5)]
+  inside = {"defense": "inner_noise", "noise_location": "every", "stddev": 5}
+  header, row = cells(
+    training_tables.table4([pgd(tmp_path / "inside", attacks, strength=5.0, **inside)])
+  )
+  assert header[2:4] == ["noise after", "stddev"]
+  assert row[2:4] == ["every convolution", "5"]
+  assert row[8].startswith("0.000 [") and row[9].startswith("0.400 [")
+  assert row[10:] == ["86.92%", "0.0%", "0.0%"]
+  # Another stddev than in training is another thing than the paper's.
+  other = pgd(tmp_path / "other", attacks, strength=10.0, **inside)
+  row = cells(training_tables.table4([other]))[1]
+  assert row[3] == "10 (in training 5)" and row[10:] == ["-", "-", "-"]
+  logits = pgd(tmp_path / "logits", attacks)
+  with pytest.raises(ValueError, match="not about noise that is inside the network"):
+    training_tables.table4([logits])
+
+
+def test_verdict_blames_masking_only_for_what_it_hides(tmp_path):
+  masked = pgd(tmp_path / "masked", [({"steps": 200}, 0.1), ({}, 0.1), ({"loss": "cw"}, 0.9)])
+  assert verdict.verdict(masked).startswith(
+    "Masked: PGD(Xent) leaves an accuracy of 0.720, the worst of 2 attacks of as many steps "
+    "0.080, the worst case of all 3 0.080 ["
+  )
+  assert "0.640 of the accuracy was hidden, not defended" in verdict.verdict(masked)
+  weak = pgd(tmp_path / "weak", [({}, 0.1), ({"restarts": 10}, 0.9)])
+  assert verdict.verdict(weak).startswith(
+    "Not masked: PGD(Xent) leaves an accuracy of 0.720, "
+    "the worst of 1 attacks of as many steps 0.720"
+  )
+  averaging = pgd(
+    tmp_path / "averaging", [({}, 0.1), ({}, 0.9, 20)], defense="inner_noise", strength=0.5
+  )
+  assert verdict.verdict(averaging).startswith(
+    "Masked: PGD(Xent) leaves an accuracy of 0.720, the worst of 2 attacks"
+  )
+  with pytest.raises(ValueError, match="cross-entropy to judge: run with --diagnose"):
+    verdict.verdict(pgd(tmp_path / "cw", [({"loss": "cw"}, 0.9)]))
+
+
+def test_verdict_of_several_strengths(tmp_path):
+  fields = {"attack": "pgd", "defense": "inner_noise", "setting": USUAL}
+  folder = write(
+    tmp_path,
+    sweep_over({0.5: 0.1, 2.0: 0.5}, **fields),
+    axis="stddev inside",
+    accuracy={0.5: 0.8, 2.0: 0.6},
+    max_steps=10,
+    num_samples=[1],
+  )
+  first, second = verdict.verdict(folder).splitlines()
+  assert first.startswith("stddev inside 0.5: Not masked: PGD(Xent) leaves an accuracy of 0.720")
+  assert second.startswith("stddev inside 2: Not masked: PGD(Xent) leaves an accuracy of 0.300")
+
+
+def test_mains_take_values(tmp_path, capsys):
+  folder = write(tmp_path / "zoo", sweep_over({0.0: 0.5}))
+  values = {"records": [folder], "out": None, "figure": None, "table": "2"}
+  asked = plot_figures.read(values)
+  assert asked == ([folder], tmp_path / "zoo", None)
+  plot_figures.main(asked)
+  assert capsys.readouterr().out == f"figure: {tmp_path / 'zoo' / 'figure2.png'}\n"
+  assert make_tables.read(values).out == tmp_path
+  network = pgd(tmp_path / "or", [({}, 0.1)])
+  make_tables.main(make_tables.read({**values, "records": [network]}))
+  table = (tmp_path / "table2.md").read_text()
+  assert capsys.readouterr().out == f"{table}table: {tmp_path / 'table2.md'}\n"
+  for main in (plot_figures, make_tables):
+    with pytest.raises(ValueError, match="--records is missing"):
+      main.read({**values, "records": []})
+
+
+def test_reports_import_no_jax():
+  code = (
+    "import sys; sys.path.insert(0, 'experiments'); import plot_figures, make_tables; "
+    "assert not {'jax', 'tensorflow_datasets'} & sys.modules.keys()"
+  )
+  subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_committed_tables_are_made_of_committed_ledgers():
+  manifests = sorted((ROOT / "experiments" / "results").rglob("manifest.json"))
+  assert len(manifests) >= 60
+  for folder in (path.parent for path in manifests):
+    text = tables.attacks(folder)
+    if records.read_manifest(folder)["request"].get("diagnose"):
+      text += "\n\n" + verdict.verdict(folder)
+    assert (folder / "table.md").read_text() == text + "\n", folder
+
+
+def _published_attacks():
+  """(main, command line) of the attacks that READMEs of results print."""
+  for path in sorted((ROOT / "experiments" / "results").glob("*/README.md")):
+    for line in path.read_text().splitlines():
+      words = line.split()
+      is_attack = line.startswith("    python experiments/") and "_attacks.py" in line
+      if is_attack and any(word.startswith("--out=") for word in words):
+        yield pathlib.Path(words[1]).stem, words[1:]
+
+
+@pytest.mark.parametrize("main, line", list(_published_attacks()), ids=lambda x: x[-1])
+def test_a_published_command_goes_on_in_its_folder(main, line, monkeypatch):
+  """As far as its flags say: what the model and the machine add is the folder's own."""
+  monkeypatch.chdir(ROOT)
+  options = importlib.import_module(main).OPTIONS
+  asked = sweep.reader(options)(request.parse(options, line))
+  kept = records.read_manifest(asked.out)["request"]
+  _, strengths = defenses.load(asked.defense)
+  measured = ("model", "substitutes", "slots_per_device", "rows_per_call")
+  science = {**asked.science, "strength": strengths} | {n: kept.get(n) for n in measured}
+  records.check_manifest(asked.out, science, {}, asked.defaults)
+  with pytest.raises(ValueError, match="holds records for num_images="):
+    records.check_manifest(asked.out, {**science, "num_images": 12345}, {}, asked.defaults)
