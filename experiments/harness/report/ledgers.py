@@ -42,10 +42,10 @@ def load(directory: str) -> Ledger:
     FileNotFoundError: it is no folder of records.
     ValueError: it has no records yet, or damaged ones.
   """
-  manifest, found = records.read_manifest(directory), records.read(directory)
-  if not found:
+  manifest, trials = records.read_manifest(directory), records.read(directory)
+  if not trials:
     raise ValueError(f"there are no records in {directory}: run its attack first")
-  return Ledger(pathlib.Path(directory), manifest, records.read_accuracy(directory), found)
+  return Ledger(pathlib.Path(directory), manifest, records.read_accuracy(directory), trials)
 
 
 def accuracy(ledger: Ledger, strength: float) -> dict:
@@ -67,8 +67,8 @@ def traces(ledger: Ledger) -> list[dict]:
   """Losses of single trials, step by step; none where no --trace was asked for."""
   if not (ledger.directory / "traces.json").exists():
     return []
-  found = records.read_json(ledger.directory, "traces.json")["traces"]
-  return [records.modern(trace, ledger.request) for trace in found]
+  kept = records.read_json(ledger.directory, "traces.json")["traces"]
+  return [records.modern(trace, ledger.request) for trace in kept]
 
 
 def is_white_box(ledger: Ledger) -> bool:
@@ -76,9 +76,9 @@ def is_white_box(ledger: Ledger) -> bool:
   return all(record["setting"].keys() >= _WHITE_BOX for record in ledger.records)
 
 
-def strengths(found: list[dict]) -> list[float]:
+def strengths(trials: list[dict]) -> list[float]:
   """All strengths of some records, ascending."""
-  return sorted({record["strength"] for record in found})
+  return sorted({record["strength"] for record in trials})
 
 
 def value(record: dict, name: str):
@@ -86,15 +86,15 @@ def value(record: dict, name: str):
   return record[name] if name in record else record["setting"].get(name)
 
 
-def varied(found: list[dict], *fields: str) -> list[str]:
+def varied(trials: list[dict], *fields: str) -> list[str]:
   """Names of what differs between records: of some fields, and of all in the setting."""
-  names = dict.fromkeys([*fields, *(name for record in found for name in record["setting"])])
-  return [name for name in names if len({str(value(record, name)) for record in found}) > 1]
+  names = dict.fromkeys([*fields, *(name for record in trials for name in record["setting"])])
+  return [name for name in names if len({str(value(record, name)) for record in trials}) > 1]
 
 
-def grouped(found: list[dict], *names: str) -> list[list[dict]]:
+def grouped(trials: list[dict], *names: str) -> list[list[dict]]:
   """Records by their values of some names, `setting` as a whole too, as they first appear."""
   groups: dict[tuple, list[dict]] = {}
-  for record in found:
+  for record in trials:
     groups.setdefault(tuple(str(value(record, name)) for name in names), []).append(record)
   return list(groups.values())

@@ -33,17 +33,17 @@ def table1(directories: list[str]) -> str:
   Raises:
     ValueError: a folder holds other attacks than Table 1's, or two hold the same trials.
   """
-  found, accuracies = [], {}
+  trials, accuracies = [], {}
   for ledger in map(ledgers.load, directories):
-    _check(ledger, found)
-    found += ledger.records
+    _check(ledger, trials)
+    trials += ledger.records
     for record in ledger.records:
       accuracies[record["attack"], record["strength"]] = ledgers.accuracy(
         ledger, record["strength"]
       )
   order = list(paper.TABLE_1)
   groups = sorted(
-    records.group(found, "attack", "strength").items(),
+    records.group(trials, "attack", "strength").items(),
     key=lambda item: (order.index(item[0][0]), item[0][1]),
   )
   return tables.markdown(_HEADER, [_row(*key, members, accuracies[key]) for key, members in groups])

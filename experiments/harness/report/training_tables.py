@@ -161,9 +161,9 @@ def _row_of_table4(ledger, stddev, members):
   ]
 
 
-def _under_published_attack(ledger, found, loss, accuracy):
+def _under_published_attack(ledger, trials, loss, accuracy):
   """Accuracy under the published attack, and the share of its steps without a gradient."""
-  members = verdict.published(found, ledger.request, loss)
+  members = verdict.published(trials, ledger.request, loss)
   if not members:
     return "-", "-"
   summary = records.summarise(members)
@@ -179,5 +179,5 @@ def _training(ledger):
   return str(training.get("num_steps", "-")), training.get("device", attacked_on)
 
 
-def _num_images(found):
-  return str(len({record["index"] for record in found}))
+def _num_images(trials):
+  return str(len({record["index"] for record in trials}))

@@ -33,22 +33,22 @@ def attack_name(record: dict) -> str:
   return ", ".join(parts)
 
 
-def by_attack(found: list[dict]) -> list[list[dict]]:
+def by_attack(trials: list[dict]) -> list[list[dict]]:
   """Records by what attacked, in the order of the sweep."""
-  return ledgers.grouped(found, "num_samples", "setting")
+  return ledgers.grouped(trials, "num_samples", "setting")
 
 
-def usual(found: list[dict], request: dict) -> list[dict]:
+def usual(trials: list[dict], request: dict) -> list[dict]:
   """Records of as many steps and starts as were asked for, not of what --diagnose adds."""
   numbers = request["max_steps"], request.get("restarts", 1)
-  return [r for r in found if (r["setting"]["steps"], r["setting"]["restarts"]) == numbers]
+  return [r for r in trials if (r["setting"]["steps"], r["setting"]["restarts"]) == numbers]
 
 
-def published(found: list[dict], request: dict, loss: str) -> list[dict]:
+def published(trials: list[dict], request: dict, loss: str) -> list[dict]:
   """Records of PGD with a loss as it was asked for: usual steps, starts and precision."""
   return [
     record
-    for record in usual(found, request)
+    for record in usual(trials, request)
     if record["setting"]["loss"] == loss
     and record["num_samples"] == request["num_samples"][0]
     and not record["setting"]["substitute"]
@@ -56,10 +56,10 @@ def published(found: list[dict], request: dict, loss: str) -> list[dict]:
   ]
 
 
-def worst_case(found: list[dict]) -> dict:
+def worst_case(trials: list[dict]) -> dict:
   """Share of the images that fall to whichever attack does best on each, with interval."""
   fallen: dict[tuple, float] = {}
-  for record in found:
+  for record in trials:
     image = record["index"], record["run"]
     fallen[image] = max(fallen.get(image, 0.0), record["defended_success_rate"])
   num_fallen = sum(fallen.values())
@@ -82,27 +82,27 @@ def verdict(directory: str) -> str:
   """
   ledger = ledgers.load(directory)
   groups = records.group(ledger.records, "strength")
-  sentences = [_sentence(ledger, strength, found) for (strength,), found in groups.items()]
+  sentences = [_sentence(ledger, strength, trials) for (strength,), trials in groups.items()]
   if len(groups) == 1:
     return sentences[0]
   return "\n".join(f"{ledger.axis} {s:g}: {text}" for (s,), text in zip(groups, sentences))
 
 
-def _sentence(ledger: Ledger, strength: float, found: list[dict]) -> str:
+def _sentence(ledger: Ledger, strength: float, trials: list[dict]) -> str:
   accuracy = ledgers.accuracy(ledger, strength)["accuracy"]
-  if not ledgers.is_white_box(ledger) or not published(found, ledger.request, "xent"):
+  if not ledgers.is_white_box(ledger) or not published(trials, ledger.request, "xent"):
     raise ValueError(
       f"{ledger.directory} has no white-box PGD with cross-entropy to judge: run with --diagnose"
     )
-  first, equals = published(found, ledger.request, "xent"), usual(found, ledger.request)
+  first, equals = published(trials, ledger.request, "xent"), usual(trials, ledger.request)
   alone, equal = (
     tables.accuracy_under_attack(worst_case(group), accuracy)[0] for group in (first, equals)
   )
-  worst = worst_case(found)
+  worst = worst_case(trials)
   worst_accuracy = tables.interval(*tables.accuracy_under_attack(worst, accuracy))
   zero = sum(record["zero_gradients"] for record in first) / len(first)
   masked = alone - equal > _MASKED
-  num_usual, num_all = (len(by_attack(group)) for group in (equals, found))
+  num_usual, num_all = (len(by_attack(group)) for group in (equals, trials))
   return (
     f"{'Masked' if masked else 'Not masked'}: PGD(Xent) leaves an accuracy of "
     f"{alone:.3f}, the worst of {num_usual} attacks of as many steps {equal:.3f}, the "

@@ -49,12 +49,12 @@ def draw(directories: list[str], out: str, figure: str | None = None) -> list[pa
   if figure is not None and figure not in FIGURES:
     raise ValueError(f"there is no figure {figure}: pass one of {', '.join(FIGURES)}")
   names = _distinct_names(directories)
-  found = [ledgers.load(directory) for directory in directories]
+  folders = [ledgers.load(directory) for directory in directories]
   out = pathlib.Path(out)
   out.mkdir(parents=True, exist_ok=True)
   paths = []
   for wanted in [figure] if figure else FIGURES:
-    paths += _draw_one(wanted, found, names, out)
+    paths += _draw_one(wanted, folders, names, out)
   if figure and not paths:
     raise ValueError(
       f"{figure} shows {FIGURES[figure].needs}, which {', '.join(map(str, directories))} "
@@ -63,13 +63,13 @@ def draw(directories: list[str], out: str, figure: str | None = None) -> list[pa
   return paths
 
 
-def _draw_one(name, found, names, out):
+def _draw_one(name, folders, names, out):
   """The files of one figure: one, one for each folder, or none."""
   figure = FIGURES[name]
-  if figure.for_each and len(found) > 1:
-    parts = [(f"{name}_{own}.png", [ledger]) for ledger, own in zip(found, names)]
+  if figure.for_each and len(folders) > 1:
+    parts = [(f"{name}_{own}.png", [ledger]) for ledger, own in zip(folders, names)]
   else:
-    parts = [(f"{name}.png", found)]
+    parts = [(f"{name}.png", folders)]
   paths = []
   for file_name, members in parts:
     if figure.applies(members):

@@ -12,14 +12,14 @@ from harness.report.ledgers import Ledger
 from orjax import records
 
 
-def applies(found: list[Ledger]) -> bool:
+def applies(folders: list[Ledger]) -> bool:
   """Whether several numbers of answers are averaged."""
-  counts = {record["num_samples"] for ledger in found for record in ledger.records}
-  white_box = any(map(ledgers.is_white_box, found))  # it has bars of another kind
-  return len(counts) > 1 and not white_box and not spacings.applies(found)
+  counts = {record["num_samples"] for ledger in folders for record in ledger.records}
+  white_box = any(map(ledgers.is_white_box, folders))  # it has bars of another kind
+  return len(counts) > 1 and not white_box and not spacings.applies(folders)
 
 
-def draw(found: list[Ledger], path: pathlib.Path) -> None:
+def draw(folders: list[Ledger], path: pathlib.Path) -> None:
   """Bars of success, one per number of answers averaged.
 
   One panel per folder, kind of attack and defense; strengths are groups of bars; what the
@@ -27,7 +27,7 @@ def draw(found: list[Ledger], path: pathlib.Path) -> None:
   """
   panels = [
     (ledger, members)
-    for ledger in found
+    for ledger in folders
     for members in ledgers.grouped(ledger.records, "targeted", "attack", "defense", "setting")
   ]
   facts = [_facts(ledger, members[0]) for ledger, members in panels]

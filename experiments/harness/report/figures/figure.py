@@ -11,8 +11,8 @@ class Figure(NamedTuple):
   """A figure of record folders.
 
   Attributes:
-    applies: `applies(ledgers)`: whether they hold what it shows.
-    draw: `draw(ledgers, path)`: writes it; only where it applies.
+    applies: `applies(folders)`: whether they hold what it shows.
+    draw: `draw(folders, path)`: writes it; only where it applies.
     needs: what it shows, for whoever asks for it where it does not apply.
     for_each: whether every folder has one of its own, instead of one of all.
   """

@@ -14,25 +14,25 @@ from harness.report.ledgers import Ledger
 from orjax import records
 
 
-def applies(found: list[Ledger]) -> bool:
+def applies(folders: list[Ledger]) -> bool:
   """Whether they are of one network, trained with several stddevs on its logits or without."""
-  if len(found) < 2 or not all(map(ledgers.is_white_box, found)):
+  if len(folders) < 2 or not all(map(ledgers.is_white_box, folders)):
     return False
-  requests = [ledger.request for ledger in found]
+  requests = [ledger.request for ledger in folders]
   networks = {(r["dataset"], r.get("network", "convnet")) for r in requests}
   return (
-    any(r["setting"]["substitute"] is None for r in found[0].records)
+    any(r["setting"]["substitute"] is None for r in folders[0].records)
     and all(r.get("trained_with") in ("none", "or") and r["defense"] == "none" for r in requests)
     and len(networks) == 1
-    and len({_stddev(r) for r in requests}) == len(found)
+    and len({_stddev(r) for r in requests}) == len(folders)
   )
 
 
-def draw(found: list[Ledger], path: pathlib.Path) -> None:
+def draw(folders: list[Ledger], path: pathlib.Path) -> None:
   """Accuracy, clean and under the published attacks, against the stddev in training."""
-  found = sorted(found, key=lambda ledger: _stddev(ledger.request))
-  points = [_accuracies(ledger) for ledger in found]
-  stddevs = [_stddev(ledger.request) for ledger in found]
+  folders = sorted(folders, key=lambda ledger: _stddev(ledger.request))
+  points = [_accuracies(ledger) for ledger in folders]
+  stddevs = [_stddev(ledger.request) for ledger in folders]
   zero = min(s for s in stddevs if s) / 10
   x = [s or zero for s in stddevs]
   figure, ax = plt.subplots(figsize=(6.4, 4.0))
@@ -49,7 +49,7 @@ def draw(found: list[Ledger], path: pathlib.Path) -> None:
     ylim=(-0.03, 1.03),
     xlabel="stddev of the noise in training",
     ylabel="accuracy, 95 % interval",
-    title=found[0].records[0]["dataset"],
+    title=folders[0].records[0]["dataset"],
   )
   ax.legend(fontsize=8)
   style.save(figure, path)
@@ -63,13 +63,13 @@ def _stddev(request):
 def _accuracies(ledger):
   """{name: (accuracy, low, high)}, clean and under every published attack."""
   known = ledgers.accuracy(ledger, ledger.records[0]["strength"])
-  found = {"clean": (known["accuracy"], *known["interval"])}
+  bars = {"clean": (known["accuracy"], *known["interval"])}
   for loss in dict.fromkeys(record["setting"]["loss"] for record in ledger.records):
     members = verdict.published(ledger.records, ledger.request, loss)
     if members:
       summary = records.summarise(members)
-      found[verdict.loss_name(loss)] = tables.accuracy_under_attack(summary, known["accuracy"])
-  return found
+      bars[verdict.loss_name(loss)] = tables.accuracy_under_attack(summary, known["accuracy"])
+  return bars
 
 
 FIGURE = Figure(

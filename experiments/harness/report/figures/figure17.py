@@ -14,17 +14,17 @@ from harness.report.ledgers import Ledger
 from orjax import records
 
 
-def applies(found: list[Ledger]) -> bool:
+def applies(folders: list[Ledger]) -> bool:
   """Whether all are transfers."""
   return all(
     ledgers.is_white_box(ledger) and all(r["setting"]["substitute"] for r in ledger.records)
-    for ledger in found
+    for ledger in folders
   )
 
 
-def draw(found: list[Ledger], path: pathlib.Path) -> None:
+def draw(folders: list[Ledger], path: pathlib.Path) -> None:
   """Bars of accuracy under transferred attacks, a group for every substitute."""
-  (ledger,) = found
+  (ledger,) = folders
   accuracy = ledgers.accuracy(ledger, ledger.records[0]["strength"])["accuracy"]
   losses, names = (
     list(dict.fromkeys(record["setting"][name] for record in ledger.records))
@@ -56,9 +56,9 @@ def draw(found: list[Ledger], path: pathlib.Path) -> None:
   style.save(figure, path)
 
 
-def _bar(found, loss, name, accuracy):
+def _bar(trials, loss, name, accuracy):
   wanted = loss, name
-  members = [r for r in found if (r["setting"]["loss"], r["setting"]["substitute"]) == wanted]
+  members = [r for r in trials if (r["setting"]["loss"], r["setting"]["substitute"]) == wanted]
   return tables.accuracy_under_attack(records.summarise(members), accuracy)
 
 

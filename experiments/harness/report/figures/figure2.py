@@ -13,18 +13,18 @@ from harness.report.ledgers import Ledger
 from orjax import records
 
 
-def applies(found: list[Ledger]) -> bool:
+def applies(folders: list[Ledger]) -> bool:
   """Whether it is success that is swept over strengths, and nothing with a figure of its own."""
-  fixed = all(ledgers.is_white_box(x) and len(ledgers.strengths(x.records)) == 1 for x in found)
-  return not (fixed or spacings.applies(found) or averaging.applies(found))
+  fixed = all(ledgers.is_white_box(x) and len(ledgers.strengths(x.records)) == 1 for x in folders)
+  return not (fixed or spacings.applies(folders) or averaging.applies(folders))
 
 
-def draw(found: list[Ledger], path: pathlib.Path) -> None:
+def draw(folders: list[Ledger], path: pathlib.Path) -> None:
   """Success solid, accuracy through the defense dashed, against its strength.
 
   One panel per data set and axis (columns) and kind of attack (rows: untargeted, targeted).
   """
-  panels = _panels(found)
+  panels = _panels(folders)
   rows = sorted({targeted for targeted, *_ in panels})
   columns = sorted({column for _, column in panels})
   # Several curves leave no room for a legend among them.
@@ -47,10 +47,10 @@ def draw(found: list[Ledger], path: pathlib.Path) -> None:
   style.save(figure, path)
 
 
-def _panels(found):
+def _panels(folders):
   """{(targeted, (data set, axis)): [(ledger, records of one curve)]}."""
   panels = {}
-  for ledger in found:
+  for ledger in folders:
     for members in ledgers.grouped(
       ledger.records, "targeted", "dataset", "attack", "model", "defense", "num_samples", "setting"
     ):

@@ -12,16 +12,16 @@ from harness.report.figures.figure import Figure
 from harness.report.ledgers import Ledger
 
 
-def applies(found: list[Ledger]) -> bool:
+def applies(folders: list[Ledger]) -> bool:
   """Whether all are white-box PGD with traces."""
-  return all(ledgers.traces(x) and ledgers.is_white_box(x) for x in found)
+  return all(ledgers.traces(x) and ledgers.is_white_box(x) for x in folders)
 
 
-def draw(found: list[Ledger], path: pathlib.Path) -> None:
+def draw(folders: list[Ledger], path: pathlib.Path) -> None:
   """The mean loss over images that each attack has raised so far, in a panel of its own."""
   panels = [
     group
-    for ledger in found
+    for ledger in folders
     for group in ledgers.grouped(ledgers.traces(ledger), "strength", "num_samples", "setting")
   ]
   figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(4.4 * len(panels), 3.4))

@@ -14,20 +14,20 @@ from orjax import records
 _MAX_BLOCKS = 6  # as wide as a page
 
 
-def applies(found: list[Ledger]) -> bool:
+def applies(folders: list[Ledger]) -> bool:
   """Whether all have pictures, and not of too many settings."""
   return all(
     0 < len(_blocks(ledger, records.read_pictures(ledger.directory))) <= _MAX_BLOCKS
-    for ledger in found
+    for ledger in folders
   )
 
 
-def draw(found: list[Ledger], path: pathlib.Path) -> None:
+def draw(folders: list[Ledger], path: pathlib.Path) -> None:
   """Clean, adversarial and difference: a row per kept image, a block per strength.
 
   Where answers averaged or the setting are swept, they have blocks of their own.
   """
-  (ledger,) = found
+  (ledger,) = folders
   arrays = records.read_pictures(ledger.directory)
   blocks = _blocks(ledger, arrays)
   indices = list(dict.fromkeys(index for block in blocks for index in block))

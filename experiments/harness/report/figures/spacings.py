@@ -11,16 +11,16 @@ from harness.report.ledgers import Ledger
 from orjax import records
 
 
-def applies(found: list[Ledger]) -> bool:
+def applies(folders: list[Ledger]) -> bool:
   """Whether a folder sweeps the spacing."""
-  return any("spacing" in ledgers.varied(ledger.records) for ledger in found)
+  return any("spacing" in ledgers.varied(ledger.records) for ledger in folders)
 
 
-def draw(found: list[Ledger], path: pathlib.Path) -> None:
+def draw(folders: list[Ledger], path: pathlib.Path) -> None:
   """A curve of success over h for every strength, and all else that differs."""
   curves = [
     (ledger, members)
-    for ledger in found
+    for ledger in folders
     for members in _curves([r for r in ledger.records if "spacing" in r["setting"]])
   ]
   labels = style.labels([_facts(ledger, members[0]) for ledger, members in curves], "strength")
@@ -49,9 +49,9 @@ def draw(found: list[Ledger], path: pathlib.Path) -> None:
   style.save(figure, path)
 
 
-def _curves(found):
+def _curves(trials):
   """Records of one curve each: all but the spacing is the same."""
-  groups = records.group(found, "targeted", "num_samples", "strength").values()
+  groups = records.group(trials, "targeted", "num_samples", "strength").values()
   return [members for group in groups for members in ledgers.grouped(group, "attack", "defense")]
 
 

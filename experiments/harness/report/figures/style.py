@@ -78,9 +78,9 @@ def labels(facts: list[dict[str, str]], *always: str) -> list[str]:
     always: names of facts that are shown anyway; the others are shown where they differ
       between curves that have these in common.
   """
-  found = []
+  texts = []
   for own in facts:
     alike = [each for each in facts if all(each.get(n) == own.get(n) for n in always)]
     shown = (n for n in own if n in always or len({each.get(n) for each in alike}) > 1)
-    found.append(", ".join(own[name] for name in shown))
-  return found
+    texts.append(", ".join(own[name] for name in shown))
+  return texts

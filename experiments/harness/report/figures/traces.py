@@ -12,14 +12,14 @@ from harness.report.figures.figure import Figure
 from harness.report.ledgers import Ledger
 
 
-def applies(found: list[Ledger]) -> bool:
+def applies(folders: list[Ledger]) -> bool:
   """Whether all have traces, of attacks that see a defense."""
-  return all(ledgers.traces(x) and not ledgers.is_white_box(x) for x in found)
+  return all(ledgers.traces(x) and not ledgers.is_white_box(x) for x in folders)
 
 
-def draw(found: list[Ledger], path: pathlib.Path) -> None:
+def draw(folders: list[Ledger], path: pathlib.Path) -> None:
   """A panel for every trial: its loss as the attack saw it, and without the defense."""
-  panels = [(ledger, trace) for ledger in found for trace in ledgers.traces(ledger)]
+  panels = [(ledger, trace) for ledger in folders for trace in ledgers.traces(ledger)]
   figure, axes = plt.subplots(len(panels), 1, squeeze=False, figsize=(6.4, 1.9 * len(panels)))
   for ax, (ledger, trace) in zip(axes.flat, panels):
     losses, quiet = (np.array(trace[name], float) for name in ("losses", "without_noise"))

@@ -16,17 +16,17 @@ from orjax import records
 _MAX_PANELS = 4  # as wide as a page
 
 
-def applies(found: list[Ledger]) -> bool:
+def applies(folders: list[Ledger]) -> bool:
   """Whether all are white-box PGD, and not too many."""
-  return len(found) <= _MAX_PANELS and all(map(ledgers.is_white_box, found))
+  return len(folders) <= _MAX_PANELS and all(map(ledgers.is_white_box, folders))
 
 
-def draw(found: list[Ledger], path: pathlib.Path) -> None:
+def draw(folders: list[Ledger], path: pathlib.Path) -> None:
   """Bars of accuracy under each attack, beside the share of steps with gradient 0."""
   figure, axes = plt.subplots(
-    1, len(found), squeeze=False, sharex=True, figsize=(6.2 * len(found), 4.2)
+    1, len(folders), squeeze=False, sharex=True, figsize=(6.2 * len(folders), 4.2)
   )
-  for ax, ledger in zip(axes.flat, found):
+  for ax, ledger in zip(axes.flat, folders):
     labels, bars, zeros = zip(*_bars(ledger))
     rates, low, high = np.array(bars).T
     y = np.arange(len(bars))[::-1]
