@@ -1,5 +1,6 @@
 """The images to choose from: a data set by name, or the user's own."""
 
+import functools
 import hashlib
 import pathlib
 
@@ -78,13 +79,21 @@ def read(values: request.Values) -> DataRequest:
   return found._replace(**values.named("split", "num_test_images"))
 
 
-def own_images(path: str) -> datasets.Dataset:
-  """The user's images and labels, checked.
+def own_images(asked: DataRequest) -> datasets.Dataset:
+  """The user's images and labels, checked; read once, unless the file changes.
 
   Raises:
     ValueError: they are not what they should be; the message says what to do.
     OSError: there is no such file.
   """
+  assert asked.path, "only the user's own images have a path"
+  file = pathlib.Path(asked.path.rpartition(":")[0] or asked.path).expanduser()
+  return _own_images(asked.path, file.stat().st_mtime_ns if file.exists() else 0)
+
+
+@functools.lru_cache(maxsize=1)
+def _own_images(path, changed):
+  del changed
   if path.endswith(".npz"):
     images, labels = _arrays(path)
   else:
@@ -102,7 +111,7 @@ def fingerprint(asked: DataRequest) -> str | None:
   if asked.path is None:
     return None
   digest = hashlib.sha256()
-  for array in own_images(asked.path):
+  for array in own_images(asked):
     digest.update(np.ascontiguousarray(array).tobytes())
   return digest.hexdigest()[:16]
 
@@ -125,24 +134,24 @@ def _arrays(path):
 
 def train_and_test(asked: DataRequest) -> tuple[datasets.Dataset, datasets.Dataset]:
   """What orjax trains on and what it tests; the user's own images are divided at random."""
-  if asked.path is None:
-    return tuple(datasets.load(asked.dataset, split, asked.data_dir) for split in ("train", "test"))
-  whole = own_images(asked.path)
+  if asked.dataset is not None:
+    train, test = (datasets.load(asked.dataset, x, asked.data_dir) for x in ("train", "test"))
+    return train, test
+  whole = own_images(asked)
   order = np.random.default_rng(0).permutation(len(whole.labels))
   num_test = max(1, round(_OWN_TEST * len(order)))
-  return tuple(
-    datasets.Dataset(*(x[part] for x in whole)) for part in (order[num_test:], order[:num_test])
-  )
+  part = lambda which: datasets.Dataset(*(x[which] for x in whole))
+  return part(order[num_test:]), part(order[:num_test])
 
 
 def shape_and_classes(asked: DataRequest) -> tuple[tuple[int, ...], int]:
   """Shape of the user's own images and number of classes, for a network made for them."""
-  whole = own_images(asked.path)
+  whole = own_images(asked)
   return whole.images.shape[1:], int(whole.labels.max()) + 1
 
 
 def test_images(
-  asked: DataRequest, image_shape: tuple[int, ...], *, limited: bool, trained_here: bool
+  asked: DataRequest, image_shape: tuple[int, int, int], *, limited: bool, trained_here: bool
 ) -> datasets.Dataset:
   """The images to choose from.
 
@@ -165,14 +174,10 @@ def test_images(
       image_shape=image_shape,
       num_images=num_images,
     )
-  if asked.path is not None and not trained_here:
-    test = own_images(asked.path)
+  if asked.dataset is not None:
+    test = datasets.load(asked.dataset, "test", asked.data_dir)
   else:
-    test = (
-      train_and_test(asked)[1]
-      if asked.path
-      else datasets.load(asked.dataset, "test", asked.data_dir)
-    )
+    test = train_and_test(asked)[1] if trained_here else own_images(asked)
   test = datasets.Dataset(*(x[:num_images] for x in test))
   if test.images.shape[1:] != tuple(image_shape):
     raise ValueError(

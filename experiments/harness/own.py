@@ -67,6 +67,7 @@ def _imported(path):
   """The module in a file, under a name that no other has."""
   private = f"_own_{abs(hash(str(path)))}_{path.stem}"
   spec = importlib.util.spec_from_file_location(private, path)
+  assert spec and spec.loader, "a file that ends in .py has a loader"
   module = importlib.util.module_from_spec(spec)
   sys.modules[private] = module  # where dataclasses look for their module
   folder = str(path.parent)

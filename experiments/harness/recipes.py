@@ -247,7 +247,7 @@ def network(asked: DataRequest, recipe: Recipe) -> str:
 
 def adversary(asked: DataRequest, training: Training) -> dict:
   """The numbers of the attack in adversarial training."""
-  numbers = _ADVERSARIES.get(asked.dataset, _ANY_ADVERSARY)
+  numbers = _ADVERSARIES.get(asked.dataset or "", _ANY_ADVERSARY)
   return {**numbers, "num_steps": training.adversary_steps or numbers["num_steps"]}
 
 

@@ -309,6 +309,7 @@ def _cell(asked, model, other, labels, chosen, images, variant, defense, strengt
     images = images.astype(np.float64)
   # White-box PGD looks at logits; so do its verdicts: without noise their order is the same.
   answers = model.logits if asked.attack.spec.access == "logits" else model.clean
+  assert answers, "a model outside JAX is refused before"
   served = (lambda v: _clipped(answers(v))) if asked.attack.server_clips else answers
   threats = threat_model(
     served,
@@ -451,7 +452,7 @@ def run(asked: SweepRequest) -> None:
         _cell(
           asked,
           model,
-          others.get(variant.substitute),
+          variant.substitute and others[variant.substitute],
           test.labels,
           chosen,
           images,

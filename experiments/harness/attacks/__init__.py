@@ -94,9 +94,7 @@ def _numbers(spec, values, images):
 def science(asked: AttackRequest) -> dict:
   """What records depend on of an attack, for the manifest."""
   swept = {name: asked.numbers[name] for name in asked.spec.swept}
-  swept = {
-    name: x[0] if isinstance(x, list) and len(x) == 1 else x for name, x in swept.items()
-  }
+  swept = {name: x[0] if isinstance(x, list) and len(x) == 1 else x for name, x in swept.items()}
   lists = {name: list(x) for name, x in asked.numbers.items() if isinstance(x, tuple)}
   return {
     "attack": asked.name,
@@ -122,13 +120,9 @@ def plan(asked: AttackRequest, victim: Victim) -> list[Variant]:
     return asked.spec.plan(asked, victim)
   wanted = shared.objective(asked.numbers, asked.given, asked.targeted)
   keywords = {name: asked.numbers[name] for name in asked.spec.keywords()}
-  sweeps = [
-    [(name, x) for x in (keywords[name] if isinstance(keywords[name], list) else [keywords[name]])]
-    for name in asked.spec.swept
-  ]
+  swept = [x if isinstance(x, list) else [x] for x in map(keywords.get, asked.spec.swept)]
+  settings = [dict(zip(asked.spec.swept, each)) for each in itertools.product(*swept)]
   return [
-    Variant(
-      num_samples, dict(setting), asked.spec.build(wanted, **{**keywords, **dict(setting)}), wanted
-    )
-    for num_samples, *setting in itertools.product(asked.num_samples, *sweeps)
+    Variant(num_samples, setting, asked.spec.build(wanted, **{**keywords, **setting}), wanted)
+    for num_samples, setting in itertools.product(asked.num_samples, settings)
   ]

@@ -161,7 +161,7 @@ def _diagnosis(asked, victim, recipe, plain):
   settings = [{"loss": "xent", **plain, **change} for change in changes]
   # --max_steps may be one of those numbers itself.
   unique = {tuple(setting.values()): setting for setting in settings}
-  found = [(1, setting, None) for setting in unique.values()]
+  found: list[tuple] = [(1, setting, None) for setting in unique.values()]
   if victim.random:  # the gradient in expectation over the noise
     found += [(_AVERAGED, {"loss": loss, **plain}, None) for loss in ("xent", "cw")]
   if recipe.trained_with != "none":

@@ -42,11 +42,13 @@ def build(
 ):
   """The attack of the flags."""
   sizes = [] if list(sizes) == [0] else sizes
-  coarse = sizes and attacks.CoarseToFine(tuple(sizes), tuple(resize_at), importance, reset_adam)
+  coarse = None
+  if sizes:
+    coarse = attacks.CoarseToFine(tuple(sizes), tuple(resize_at), importance, reset_adam)
   return attacks.zoo(
     objective,
     solver=getattr(attacks, solver)(learning_rate=learning_rate),
-    coarse=coarse or None,
+    coarse=coarse,
     num_coordinates=num_coordinates,
     spacing=spacing,
     tanh_space=tanh_space,

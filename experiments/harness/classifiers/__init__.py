@@ -148,6 +148,7 @@ def shapes(asked: ClassifierRequest, images: DataRequest) -> tuple[tuple, int]:
     return users.host_model(asked.host_model)[1:]
   if asked.model:
     return users.jax_model(asked.model, asked.weights)[2:]
+  assert asked.recipe, "every other model has a recipe"
   classifier = trained.classifier(images, asked.recipe)
   return classifier.image_shape, classifier.num_classes
 
@@ -167,6 +168,7 @@ def load(asked: ClassifierRequest, images: DataRequest, seed: int) -> Model:
     return users.from_host_model(
       asked.host_model, found, rows_per_call(asked, found.image_shape), asked.max_rows
     )
+  assert asked.recipe, "every other model has a recipe"
   image_shape = trained.classifier(images, asked.recipe).image_shape
   return trained.load(
     asked.model_dir, images, asked.recipe, asked.training, seed, rows_per_call(asked, image_shape)

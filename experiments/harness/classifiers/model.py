@@ -72,11 +72,15 @@ def from_jax(
   """
 
   def oracle(finish, variables):
-    noisy = None
-    if apply_noisy is not None:
-      noisy = lambda v, keys, x, stddevs: finish(apply_noisy(v, keys, x, stddevs))
+    def noisy(v, keys, x, stddevs):
+      assert apply_noisy, "asked only where there is one"
+      return finish(apply_noisy(v, keys, x, stddevs))
+
     return oracles.from_predict(
-      lambda v, x: finish(apply(v, x)), variables, noisy=noisy, rows_per_call=rows_per_call
+      lambda v, x: finish(apply(v, x)),
+      variables,
+      noisy=noisy if apply_noisy else None,
+      rows_per_call=rows_per_call,
     )
 
   variables = jax.tree.map(jnp.asarray, variables)
@@ -99,6 +103,7 @@ def in_float64(model: Model, rows_per_call: int | None) -> Model:
     lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, model.variables
   )
   images = jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float64)
+  assert model.apply_float64, "a model outside JAX is refused before"
   found = jax.eval_shape(model.apply_float64, variables, images).dtype
   if found != jnp.float64:
     raise ValueError(f"the model computes in {found} whatever it is given: leave --float64 out")

@@ -45,6 +45,7 @@ def jax_model(value: str, weights: str | None) -> JaxModel:
     ValueError: the factory returns something else, or its model fails.
   """
   if value in models.torchvision_names():
+    assert weights, "the request has them"
     classifier = models.build(value)
     expected = jax.eval_shape(classifier.init, jax.random.key(0))
     return JaxModel(
@@ -121,6 +122,7 @@ def computes_float64(model: Model) -> bool:
       x.shape, jnp.float64 if jnp.issubdtype(x.dtype, jnp.floating) else x.dtype
     )
     images = jax.ShapeDtypeStruct((2, *model.image_shape), jnp.float64)
+    assert model.apply_float64, "a model outside JAX is refused before"
     variables = jax.tree.map(double, model.variables)
     return jax.eval_shape(model.apply_float64, variables, images).dtype == jnp.float64
 

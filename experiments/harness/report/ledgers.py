@@ -1,6 +1,7 @@
 """Folders of records, read once, and what reports ask of them."""
 
 import pathlib
+from typing import Any
 from typing import NamedTuple
 
 from orjax import records
@@ -76,6 +77,17 @@ def is_white_box(ledger: Ledger) -> bool:
   return all(record["setting"].keys() >= _WHITE_BOX for record in ledger.records)
 
 
+def sweeps_spacings(folders: list[Ledger]) -> bool:
+  """Whether a folder has several spacings: what Figure 7 shows."""
+  return any("spacing" in varied(ledger.records) for ledger in folders)
+
+
+def averages_answers(folders: list[Ledger]) -> bool:
+  """Whether an attack that only asks averages several numbers of answers: Figure 3."""
+  counts = {record["num_samples"] for ledger in folders for record in ledger.records}
+  return len(counts) > 1 and not any(map(is_white_box, folders))
+
+
 def strengths(trials: list[dict]) -> list[float]:
   """All strengths of some records, ascending."""
   return sorted({record["strength"] for record in trials})
@@ -98,3 +110,12 @@ def grouped(trials: list[dict], *names: str) -> list[list[dict]]:
   for record in trials:
     groups.setdefault(tuple(str(value(record, name)) for name in names), []).append(record)
   return list(groups.values())
+
+
+def show(value: Any) -> str:
+  """A value of a setting, in words."""
+  if value is None:
+    return "-"
+  if isinstance(value, bool):
+    return "yes" if value else "no"
+  return f"{value:g}" if isinstance(value, (int, float)) else str(value)

@@ -1,7 +1,5 @@
 """Tables of a folder of records, and the cells of all tables."""
 
-from typing import Any
-
 from harness.report import ledgers
 from orjax import records
 
@@ -38,15 +36,6 @@ def accuracy_under_attack(summary: dict, accuracy: float) -> tuple[float, float,
   """
   low, high = summary["defended_success_rate_interval"]
   return tuple(accuracy * (1 - x) for x in (summary["defended_success_rate"], high, low))
-
-
-def show(value: Any) -> str:
-  """A value of a setting, as a cell."""
-  if value is None:
-    return "-"
-  if isinstance(value, bool):
-    return "yes" if value else "no"
-  return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
 def attacks(directory: str) -> str:
@@ -92,7 +81,7 @@ def _row(ledger, keys, white_box, members):
   summary = records.summarise(members)
   accuracy = ledgers.accuracy(ledger, members[0]["strength"])["accuracy"]
   row = [
-    *(show(ledgers.value(members[0], key)) for key in keys),
+    *(ledgers.show(ledgers.value(members[0], key)) for key in keys),
     str(summary["num_trials"]),
     f"{accuracy:.4f}",
     rate(summary, "claimed"),

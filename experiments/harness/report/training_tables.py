@@ -8,6 +8,7 @@ from harness.report import ledgers
 from harness.report import paper
 from harness.report import tables
 from harness.report import verdict
+from harness.report import white_box
 from harness.report.ledgers import Ledger
 from orjax import records
 
@@ -125,7 +126,7 @@ def _row_of_table2(ledger):
   xent, zero = _under_published_attack(ledger, ledger.records, "xent", accuracy)
   cw, _ = _under_published_attack(ledger, ledger.records, "cw", accuracy)
   worst = tables.accuracy_under_attack(verdict.worst_case(ledger.records), accuracy["accuracy"])
-  num_attacks = len(verdict.by_attack(ledger.records))
+  num_attacks = len(white_box.by_attack(ledger.records))
   return [
     dataset,
     network,
@@ -163,7 +164,7 @@ def _row_of_table4(ledger, stddev, members):
 
 def _under_published_attack(ledger, trials, loss, accuracy):
   """Accuracy under the published attack, and the share of its steps without a gradient."""
-  members = verdict.published(trials, ledger.request, loss)
+  members = white_box.published(trials, ledger.request, loss)
   if not members:
     return "-", "-"
   summary = records.summarise(members)

@@ -2,58 +2,11 @@
 
 from harness.report import ledgers
 from harness.report import tables
+from harness.report import white_box
 from harness.report.ledgers import Ledger
 from orjax import records
 
 _MASKED = 0.1  # of all images: what stronger attacks must add
-
-_NAMES = {
-  "xent": "PGD(Xent)",
-  "cw": "PGD(CW)",
-  "cw_unbounded": "PGD(CW), unbounded",
-  "dlr": "PGD(DLR)",
-  "xent_by_stddev": "PGD(Xent), logits / stddev",
-  "xent_by_margin": "PGD(Xent), logits / margin",
-}
-
-
-def loss_name(loss: str) -> str:
-  """White-box PGD with a loss, as papers call it."""
-  return _NAMES.get(loss, f"PGD({loss})")
-
-
-def attack_name(record: dict) -> str:
-  """The PGD attack of a record in words, without its usual numbers."""
-  setting = record["setting"]
-  parts = [loss_name(setting["loss"])]
-  parts += ["float64"] if setting["float64"] else []
-  parts += [f"{setting['restarts']} starts"] if setting["restarts"] > 1 else []
-  parts += [f"{record['num_samples']} answers a step"] if record["num_samples"] > 1 else []
-  parts += [f"from {setting['substitute']}"] if setting["substitute"] else []
-  return ", ".join(parts)
-
-
-def by_attack(trials: list[dict]) -> list[list[dict]]:
-  """Records by what attacked, in the order of the sweep."""
-  return ledgers.grouped(trials, "num_samples", "setting")
-
-
-def usual(trials: list[dict], request: dict) -> list[dict]:
-  """Records of as many steps and starts as were asked for, not of what --diagnose adds."""
-  numbers = request["max_steps"], request.get("restarts", 1)
-  return [r for r in trials if (r["setting"]["steps"], r["setting"]["restarts"]) == numbers]
-
-
-def published(trials: list[dict], request: dict, loss: str) -> list[dict]:
-  """Records of PGD with a loss as it was asked for: usual steps, starts and precision."""
-  return [
-    record
-    for record in usual(trials, request)
-    if record["setting"]["loss"] == loss
-    and record["num_samples"] == request["num_samples"][0]
-    and not record["setting"]["substitute"]
-    and record["setting"]["float64"] == request.get("float64", False)
-  ]
 
 
 def worst_case(trials: list[dict]) -> dict:
@@ -90,11 +43,14 @@ def verdict(directory: str) -> str:
 
 def _sentence(ledger: Ledger, strength: float, trials: list[dict]) -> str:
   accuracy = ledgers.accuracy(ledger, strength)["accuracy"]
-  if not ledgers.is_white_box(ledger) or not published(trials, ledger.request, "xent"):
+  if not ledgers.is_white_box(ledger) or not white_box.published(trials, ledger.request, "xent"):
     raise ValueError(
       f"{ledger.directory} has no white-box PGD with cross-entropy to judge: run with --diagnose"
     )
-  first, equals = published(trials, ledger.request, "xent"), usual(trials, ledger.request)
+  first, equals = (
+    white_box.published(trials, ledger.request, "xent"),
+    white_box.usual(trials, ledger.request),
+  )
   alone, equal = (
     tables.accuracy_under_attack(worst_case(group), accuracy)[0] for group in (first, equals)
   )
@@ -102,7 +58,7 @@ def _sentence(ledger: Ledger, strength: float, trials: list[dict]) -> str:
   worst_accuracy = tables.interval(*tables.accuracy_under_attack(worst, accuracy))
   zero = sum(record["zero_gradients"] for record in first) / len(first)
   masked = alone - equal > _MASKED
-  num_usual, num_all = (len(by_attack(group)) for group in (equals, trials))
+  num_usual, num_all = (len(white_box.by_attack(group)) for group in (equals, trials))
   return (
     f"{'Masked' if masked else 'Not masked'}: PGD(Xent) leaves an accuracy of "
     f"{alone:.3f}, the worst of {num_usual} attacks of as many steps {equal:.3f}, the "

@@ -111,7 +111,7 @@ def measure(
       return training.rate(forward, (variables, jnp.asarray(images[:size])), size, length)
 
   by_size = {size: rate(size, 0.5) for size in BATCH_SIZES}
-  best = max(by_size, key=by_size.get)
+  best = max(by_size, key=lambda size: by_size[size])
   # Trials of one length fill all slots: the rate of the loop, without a tail.
   trials = [engine.Task({}, images[i], 0, 0, i, {"stddev": np.float32(1e-2)}) for i in range(1024)]
   report = []

@@ -24,7 +24,9 @@ def boundary(model: Model, key: jax.Array, images: jax.Array, labels: jax.Array)
   Raises:
     ValueError: none was found near some image.
   """
-  predict = jax.jit(lambda x: model.apply(model.variables, x).argmax(-1) != labels)
+  apply = model.apply
+  assert apply, "a model outside JAX is refused before"
+  predict = jax.jit(lambda x: apply(model.variables, x).argmax(-1) != labels)
   start = attacks.low_frequency_noise()
   far, outside = images, np.zeros(len(images), bool)
   for number in range(100):

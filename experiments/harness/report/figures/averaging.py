@@ -5,7 +5,6 @@ import pathlib
 import matplotlib.pyplot as plt
 
 from harness.report import ledgers
-from harness.report.figures import spacings
 from harness.report.figures import style
 from harness.report.figures.figure import Figure
 from harness.report.ledgers import Ledger
@@ -13,10 +12,8 @@ from orjax import records
 
 
 def applies(folders: list[Ledger]) -> bool:
-  """Whether several numbers of answers are averaged."""
-  counts = {record["num_samples"] for ledger in folders for record in ledger.records}
-  white_box = any(map(ledgers.is_white_box, folders))  # it has bars of another kind
-  return len(counts) > 1 and not white_box and not spacings.applies(folders)
+  """Whether several numbers of answers are averaged, with one spacing."""
+  return ledgers.averages_answers(folders) and not ledgers.sweeps_spacings(folders)
 
 
 def draw(folders: list[Ledger], path: pathlib.Path) -> None:
@@ -79,4 +76,6 @@ def _draw_panel(ax, members):
   ax.set_xticks(range(len(strengths)), [f"{strength:.3g}" for strength in strengths])
 
 
-FIGURE = Figure(applies, draw, "several --num_samples of an attack that is not white-box PGD")
+FIGURE = Figure(
+  applies, draw, "several --num_samples, and one spacing, of an attack that is not white-box PGD"
+)

@@ -7,7 +7,7 @@ import numpy as np
 
 from harness.report import ledgers
 from harness.report import tables
-from harness.report import verdict
+from harness.report import white_box
 from harness.report.figures import style
 from harness.report.figures.figure import Figure
 from harness.report.ledgers import Ledger
@@ -65,10 +65,10 @@ def _accuracies(ledger):
   known = ledgers.accuracy(ledger, ledger.records[0]["strength"])
   bars = {"clean": (known["accuracy"], *known["interval"])}
   for loss in dict.fromkeys(record["setting"]["loss"] for record in ledger.records):
-    members = verdict.published(ledger.records, ledger.request, loss)
+    members = white_box.published(ledger.records, ledger.request, loss)
     if members:
       summary = records.summarise(members)
-      bars[verdict.loss_name(loss)] = tables.accuracy_under_attack(summary, known["accuracy"])
+      bars[white_box.loss_name(loss)] = tables.accuracy_under_attack(summary, known["accuracy"])
   return bars
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from harness.report import ledgers
 from harness.report import tables
-from harness.report import verdict
+from harness.report import white_box
 from harness.report.figures import style
 from harness.report.figures.figure import Figure
 from harness.report.ledgers import Ledger
@@ -40,7 +40,7 @@ def draw(folders: list[Ledger], path: pathlib.Path) -> None:
       rates,
       width,
       color=f"C{number}",
-      label=verdict.loss_name(loss),
+      label=white_box.loss_name(loss),
       yerr=style.errors(rates, low, high),
       error_kw={"linewidth": 0.8},
     )

@@ -5,8 +5,6 @@ import pathlib
 import matplotlib.pyplot as plt
 
 from harness.report import ledgers
-from harness.report.figures import averaging
-from harness.report.figures import spacings
 from harness.report.figures import style
 from harness.report.figures.figure import Figure
 from harness.report.ledgers import Ledger
@@ -16,7 +14,8 @@ from orjax import records
 def applies(folders: list[Ledger]) -> bool:
   """Whether it is success that is swept over strengths, and nothing with a figure of its own."""
   fixed = all(ledgers.is_white_box(x) and len(ledgers.strengths(x.records)) == 1 for x in folders)
-  return not (fixed or spacings.applies(folders) or averaging.applies(folders))
+  own = ledgers.sweeps_spacings(folders) or ledgers.averages_answers(folders)
+  return not (fixed or own)
 
 
 def draw(folders: list[Ledger], path: pathlib.Path) -> None:

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from harness.report import ledgers
-from harness.report import verdict
+from harness.report import white_box
 from harness.report.figures import style
 from harness.report.figures.figure import Figure
 from harness.report.ledgers import Ledger
@@ -33,7 +33,7 @@ def draw(folders: list[Ledger], path: pathlib.Path) -> None:
     ax.fill_between(
       range(len(mean)), mean - error, mean + error, color=f"C{number}", alpha=0.15, linewidth=0
     )
-    title = f"{verdict.attack_name(members[0])}, {len(losses)} images"
+    title = f"{white_box.attack_name(members[0])}, {len(losses)} images"
     ax.set(xlabel="step", title=title)
   axes[0, 0].set_ylabel(f"mean loss of {panels[0][0]['model']}", fontsize=8)
   style.save(figure, path)

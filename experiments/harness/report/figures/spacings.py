@@ -11,11 +11,6 @@ from harness.report.ledgers import Ledger
 from orjax import records
 
 
-def applies(folders: list[Ledger]) -> bool:
-  """Whether a folder sweeps the spacing."""
-  return any("spacing" in ledgers.varied(ledger.records) for ledger in folders)
-
-
 def draw(folders: list[Ledger], path: pathlib.Path) -> None:
   """A curve of success over h for every strength, and all else that differs."""
   curves = [
@@ -64,4 +59,4 @@ def _facts(ledger, record):
   return {"strength": strength, "folder": ledger.directory.name, **facts}
 
 
-FIGURE = Figure(applies, draw, "several --spacing")
+FIGURE = Figure(ledgers.sweeps_spacings, draw, "several --spacing")

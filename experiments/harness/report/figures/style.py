@@ -6,7 +6,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
-from harness.report import tables
+from harness.report import ledgers
 
 matplotlib.use("Agg")
 
@@ -59,7 +59,7 @@ def strength_axis(axes, strengths: list[float], label: str) -> dict[float, float
 
 def described(record: dict) -> dict[str, str]:
   """All that a legend may have to tell apart, in words, by what it is."""
-  setting = {name: f"{name} {tables.show(value)}" for name, value in record["setting"].items()}
+  setting = {name: f"{name} {ledgers.show(value)}" for name, value in record["setting"].items()}
   return {
     "attack": record["attack"].upper(),
     "model": record["model"],

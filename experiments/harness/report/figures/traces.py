@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from harness.report import ledgers
-from harness.report import tables
 from harness.report.figures import style
 from harness.report.figures.figure import Figure
 from harness.report.ledgers import Ledger
@@ -28,7 +27,7 @@ def draw(folders: list[Ledger], path: pathlib.Path) -> None:
     ax.set_title(
       f"image {trace['index']}, {ledger.axis} {trace['strength']:.3g}, "
       f"{len(losses)} steps, k = {trace['num_samples']}"
-      + "".join(f", {name} {tables.show(value)}" for name, value in trace["setting"].items()),
+      + "".join(f", {name} {ledgers.show(value)}" for name, value in trace["setting"].items()),
       fontsize=8,
     )
     ax.set_ylabel("loss")

@@ -7,7 +7,7 @@ import numpy as np
 
 from harness.report import ledgers
 from harness.report import tables
-from harness.report import verdict
+from harness.report import white_box
 from harness.report.figures import style
 from harness.report.figures.figure import Figure
 from harness.report.ledgers import Ledger
@@ -55,10 +55,12 @@ def _bars(ledger):
     at = f" at {ledger.axis} {strength:.3g}" if several else ""
     known = ledgers.accuracy(ledger, strength)
     yield "no attack" + at, (known["accuracy"], *known["interval"]), np.nan
-    for group in verdict.by_attack(members):
+    for group in white_box.by_attack(members):
       num_steps, summary = group[0]["setting"]["steps"], records.summarise(group)
       yield (
-        verdict.attack_name(group[0]) + ("" if num_steps == usual else f", {num_steps} steps") + at,
+        white_box.attack_name(group[0])
+        + ("" if num_steps == usual else f", {num_steps} steps")
+        + at,
         tables.accuracy_under_attack(summary, known["accuracy"]),
         summary["zero_gradients"],
       )
