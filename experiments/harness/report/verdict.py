@@ -42,15 +42,14 @@ def verdict(directory: str) -> str:
 
 
 def _sentence(ledger: Ledger, strength: float, trials: list[dict]) -> str:
-  accuracy = ledgers.accuracy(ledger, strength)["accuracy"]
-  if not ledgers.is_white_box(ledger) or not white_box.published(trials, ledger.request, "xent"):
+  is_one = ledgers.is_white_box(ledger)
+  first = white_box.published(trials, ledger.request, "xent") if is_one else []
+  if not first:
     raise ValueError(
       f"{ledger.directory} has no white-box PGD with cross-entropy to judge: run with --diagnose"
     )
-  first, equals = (
-    white_box.published(trials, ledger.request, "xent"),
-    white_box.usual(trials, ledger.request),
-  )
+  accuracy = ledgers.accuracy(ledger, strength)["accuracy"]
+  equals = white_box.usual(trials, ledger.request)
   alone, equal = (
     tables.accuracy_under_attack(worst_case(group), accuracy)[0] for group in (first, equals)
   )
