@@ -65,7 +65,7 @@ def identity(record: dict) -> tuple:
 class Ledger:
   """Appends finished trials to a file; a torn last line is dropped when it is opened."""
 
-  def __init__(self, directory: str, process: int = 0, num_processes: int = 1):
+  def __init__(self, directory: str | os.PathLike, process: int = 0, num_processes: int = 1):
     self.directory = pathlib.Path(directory)
     name = "records.jsonl" if num_processes == 1 else f"records-{process}.jsonl"
     self._path = self.directory / name
@@ -92,7 +92,7 @@ class Ledger:
     self.records.append(record)
 
 
-def read(directory: str) -> list[dict]:
+def read(directory: str | os.PathLike) -> list[dict]:
   """All records of a folder, of all processes; a torn last line is passed over.
 
   Records written before there was more than one defense are given in today's form.
@@ -150,7 +150,7 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
     temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
-def make_folder(directory: str) -> None:
+def make_folder(directory: str | os.PathLike) -> None:
   """Makes a folder for records.
 
   Raises:
@@ -167,7 +167,7 @@ def make_folder(directory: str) -> None:
 
 
 def check_manifest(
-  directory: str, request: dict, about: dict, defaults: dict | None = None
+  directory: str | os.PathLike, request: dict, about: dict, defaults: dict | None = None
 ) -> None:
   """Writes the folder's manifest, or checks that it is of the same request.
 
@@ -188,14 +188,14 @@ def check_manifest(
     manifest = {"schema": SCHEMA, "request": request, "about": about}
     write_json(pathlib.Path(directory, "manifest.json"), manifest)
     return
-  kept, request = read_manifest(directory)["request"], json.loads(json.dumps(request))
-  defaults = json.loads(json.dumps(defaults or {}))
-  for name in sorted(kept.keys() | request.keys()):
-    if _meaning(name, kept, defaults) != _meaning(name, request, defaults):
-      had, wanted = (values.get(name, defaults.get(name)) for values in (kept, request))
+  kept = read_manifest(directory)["request"]
+  wanted, usual = (json.loads(json.dumps(values or {})) for values in (request, defaults))
+  for name in sorted(kept.keys() | wanted.keys()):
+    if _meaning(name, kept, usual) != _meaning(name, wanted, usual):
+      had, now = (values.get(name, usual.get(name)) for values in (kept, wanted))
       raise ValueError(
         f"{directory} holds records for {name}={had!r}, not "
-        f"{wanted!r}: pass another --out or the flags in its manifest.json"
+        f"{now!r}: pass another --out or the flags in its manifest.json"
       )
 
 
@@ -209,7 +209,7 @@ def _meaning(name, values, defaults):
   return value if name in defaults else value or None
 
 
-def read_manifest(directory: str) -> dict:
+def read_manifest(directory: str | os.PathLike) -> dict:
   """The manifest of a folder in today's form: `schema`, `request` and `about`.
 
   Raises:
@@ -250,7 +250,7 @@ def _modern_manifest(manifest):
   return {"schema": SCHEMA, "request": request, "about": {**about, "axis": _AXES[defense]}}
 
 
-def read_json(directory: str, name: str) -> dict:
+def read_json(directory: str | os.PathLike, name: str) -> dict:
   """Reads `manifest.json`, `accuracy.json` or `traces.json` of a folder.
 
   Raises:
@@ -268,7 +268,7 @@ def read_json(directory: str, name: str) -> dict:
     raise ValueError(f"{path} is damaged ({e}): restore it, or pass another --out") from e
 
 
-def read_accuracy(directory: str) -> dict[str, dict]:
+def read_accuracy(directory: str | os.PathLike) -> dict[str, dict]:
   """Accuracy through a folder's defense, by its strength as `f"{strength:g}"`.
 
   Raises:
@@ -282,7 +282,7 @@ def read_accuracy(directory: str) -> dict[str, dict]:
   return found
 
 
-def read_pictures(directory: str) -> dict[str, np.ndarray]:
+def read_pictures(directory: str | os.PathLike) -> dict[str, np.ndarray]:
   """The named arrays of a folder's `pictures*.npz`; a damaged file is passed over."""
   found = {}
   for path in sorted(pathlib.Path(directory).glob("pictures*.npz")):
@@ -294,12 +294,14 @@ def read_pictures(directory: str) -> dict[str, np.ndarray]:
   return found
 
 
-def add_pictures(directory: str, process: int, pictures: dict[str, np.ndarray]) -> None:
+def add_pictures(
+  directory: str | os.PathLike, process: int, pictures: dict[str, np.ndarray]
+) -> None:
   """Adds named arrays to the folder's pictures, in a file of this process."""
   path = pathlib.Path(directory) / (f"pictures-{process}.npz" if process else "pictures.npz")
   known = read_pictures(directory)
   with files.replacing(path) as temporary:
-    np.savez_compressed(temporary, **{**known, **pictures})
+    np.savez_compressed(temporary, allow_pickle=False, **{**known, **pictures})
 
 
 def picture_name(record: dict) -> str:

@@ -1,5 +1,6 @@
 """Folders of records, read once, and what reports ask of them."""
 
+import os
 import pathlib
 from typing import Any
 from typing import NamedTuple
@@ -36,7 +37,7 @@ class Ledger(NamedTuple):
     return self.manifest["about"].get("axis", "strength")
 
 
-def load(directory: str) -> Ledger:
+def load(directory: str | os.PathLike) -> Ledger:
   """Reads a folder, in whatever form it was written.
 
   Raises:

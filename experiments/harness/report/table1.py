@@ -1,5 +1,8 @@
 """Table 1: three black-box attacks on an ImageNet network through four noise variances."""
 
+from collections.abc import Iterable
+import os
+
 import numpy as np
 
 from harness.report import ledgers
@@ -24,7 +27,7 @@ _HEADER = [
 ]
 
 
-def table1(directories: list[str]) -> str:
+def table1(directories: Iterable[str | os.PathLike]) -> str:
   """Markdown, a row per attack and variance, beside the paper's numbers.
 
   Args:
@@ -46,7 +49,11 @@ def table1(directories: list[str]) -> str:
     records.group(trials, "attack", "strength").items(),
     key=lambda item: (order.index(item[0][0]), item[0][1]),
   )
-  return tables.markdown(_HEADER, [_row(*key, members, accuracies[key]) for key, members in groups])
+  rows = [
+    _row(attack, variance, members, accuracies[attack, variance])
+    for (attack, variance), members in groups
+  ]
+  return tables.markdown(_HEADER, rows)
 
 
 def _check(ledger: Ledger, before: list[dict]) -> None:

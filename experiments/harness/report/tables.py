@@ -1,5 +1,7 @@
 """Tables of a folder of records, and the cells of all tables."""
 
+import os
+
 from harness.report import ledgers
 from orjax import records
 
@@ -38,7 +40,7 @@ def accuracy_under_attack(summary: dict, accuracy: float) -> tuple[float, float,
   return tuple(accuracy * (1 - x) for x in (summary["defended_success_rate"], high, low))
 
 
-def attacks(directory: str) -> str:
+def attacks(directory: str | os.PathLike) -> str:
   """Success against the strength of the defense, every kind of success in its own column.
 
   What a sweep varies besides gets a column each: the defense, answers averaged, the numbers

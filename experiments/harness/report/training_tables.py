@@ -4,6 +4,9 @@ Every folder is the --out of `whitebox_attacks.py --attack=pgd` on one network, 
 without --diagnose.
 """
 
+from collections.abc import Iterable
+import os
+
 from harness.report import ledgers
 from harness.report import paper
 from harness.report import tables
@@ -45,7 +48,7 @@ _HEADER_4 = [
 ]
 
 
-def table2(directories: list[str]) -> str:
+def table2(directories: Iterable[str | os.PathLike]) -> str:
   """Markdown, a row per network, beside the paper's numbers; a network that was not run, too.
 
   Raises:
@@ -73,7 +76,7 @@ def table2(directories: list[str]) -> str:
   return tables.markdown(_HEADER_2, rows)
 
 
-def table4(directories: list[str]) -> str:
+def table4(directories: Iterable[str | os.PathLike]) -> str:
   """Markdown, a row per place and stddev of noise inside a network, active at test time.
 
   Accuracies under attack count fresh answers, as the network itself is random: right about

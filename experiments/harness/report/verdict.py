@@ -1,5 +1,7 @@
 """Whether a white-box attack that fails is only blinded: the verdict of --diagnose."""
 
+import os
+
 from harness.report import ledgers
 from harness.report import tables
 from harness.report import white_box
@@ -23,7 +25,7 @@ def worst_case(trials: list[dict]) -> dict:
   }
 
 
-def verdict(directory: str) -> str:
+def verdict(directory: str | os.PathLike) -> str:
   """Whether the cross-entropy of PGD is masked: a sentence for every strength of the defense.
 
   The worst case hands in, for every image, what the best attack on it found. Masked means

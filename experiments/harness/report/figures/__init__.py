@@ -4,6 +4,8 @@ A new one is a module with a `FIGURE`, named here. Those of the theory, which ar
 arrays, are functions in `theory`.
 """
 
+from collections.abc import Sequence
+import os
 import pathlib
 
 from harness.report import ledgers
@@ -31,7 +33,9 @@ FIGURES: dict[str, Figure] = {
 }
 
 
-def draw(directories: list[str], out: str, figure: str | None = None) -> list[pathlib.Path]:
+def draw(
+  directories: Sequence[str | os.PathLike], out: str | os.PathLike, figure: str | None = None
+) -> list[pathlib.Path]:
   """Draws figures of record folders.
 
   Args:
@@ -50,11 +54,11 @@ def draw(directories: list[str], out: str, figure: str | None = None) -> list[pa
     raise ValueError(f"there is no figure {figure}: pass one of {', '.join(FIGURES)}")
   names = _distinct_names(directories)
   folders = [ledgers.load(directory) for directory in directories]
-  out = pathlib.Path(out)
-  out.mkdir(parents=True, exist_ok=True)
+  folder = pathlib.Path(out)
+  folder.mkdir(parents=True, exist_ok=True)
   paths = []
   for wanted in [figure] if figure else FIGURES:
-    paths += _draw_one(wanted, folders, names, out)
+    paths += _draw_one(wanted, folders, names, folder)
   if figure and not paths:
     raise ValueError(
       f"{figure} shows {FIGURES[figure].needs}, which {', '.join(map(str, directories))} "

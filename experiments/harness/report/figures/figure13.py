@@ -39,8 +39,8 @@ def draw(folders: list[Ledger], path: pathlib.Path) -> None:
   shared = [name for name in points[0] if all(name in point for point in points)]
   for number, name in enumerate(shared):
     rates, low, high = np.array([point[name] for point in points]).T
-    look = {"color": f"C{number}", "marker": "o", "linestyle": "--" if name == "clean" else "-"}
-    ax.plot(x, rates, label=name, **look)
+    linestyle = "--" if name == "clean" else "-"
+    ax.plot(x, rates, label=name, color=f"C{number}", marker="o", linestyle=linestyle)
     ax.fill_between(x, low, high, color=f"C{number}", alpha=0.15, linewidth=0)
   ax.set_xscale("log")
   ax.set_xticks(x, [f"{s:g}" for s in stddevs])
