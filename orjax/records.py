@@ -299,9 +299,9 @@ def add_pictures(
 ) -> None:
   """Adds named arrays to the folder's pictures, in a file of this process."""
   path = pathlib.Path(directory) / (f"pictures-{process}.npz" if process else "pictures.npz")
-  known = read_pictures(directory)
+  arrays: dict[str, Any] = {**read_pictures(directory), **pictures}
   with files.replacing(path) as temporary:
-    np.savez_compressed(temporary, allow_pickle=False, **{**known, **pictures})
+    np.savez_compressed(temporary, **arrays)
 
 
 def picture_name(record: dict) -> str:
