@@ -1,14 +1,14 @@
 """How much does randomizing a classifier's output really protect it?
 
-`attack_one` and `attack_batch` are the calls for research code; compose what they take
-from `orjax.attacks`, `orjax.objectives` and `orjax.oracles`.
+`evaluate`, `attack_batch` and `attack_one` are the calls for research code; compose what
+they take from `orjax.attacks`, `orjax.objectives`, `orjax.oracles` and `orjax.defenses`.
 """
 
 import importlib
 
 __version__ = "0.1.0"
 
-_CALLS = ("attack_batch", "attack_one")
+_CALLS = ("attack_batch", "attack_one", "evaluate")
 _MODULES = (
   "attacks",
   "checkpoints",

@@ -50,13 +50,13 @@ def linear_variables(seed=0):
 
 
 def linear_logits(variables, images):
-  # Sums in a fixed order: the order in which a dot or a reduction adds, and so its
-  # rounding, depends on the number of rows.
-  pixels = images.reshape(len(images), -1)
-  logits = jnp.broadcast_to(variables["bias"][None], (len(images), NUM_CLASSES))
-  for i in range(pixels.shape[1]):
-    logits = logits + pixels[:, i, None] * variables["weights"][i][None]
-  return logits
+  # Halves are added to each other, one by one: the order in which a dot or a reduction adds,
+  # and so its rounding, depends on the number of rows.
+  terms = images.reshape(len(images), -1)[:, :, None] * variables["weights"][None]
+  while terms.shape[1] > 1:
+    half = terms.shape[1] // 2
+    terms = terms[:, :half] + terms[:, half:]
+  return terms[:, 0] + variables["bias"][None]
 
 
 def linear_predict(variables, images):

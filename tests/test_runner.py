@@ -129,20 +129,28 @@ def test_repeats_and_images_differ(reference):
 
 
 def test_a_sweep_compiles_once(linear_images):
-  calls = []
-
-  def predict(variables, images):
-    calls.append(images.shape)
-    return linear_predict(variables, images)
-
-  _run(
-    make_tasks(*linear_images, stddevs=(0.0, 1e-3, 1e-2, 1e-1)),
-    runner.Plan(3, 7, _devices(1)),
-    model=(predict, linear_variables()),
+  """A longer sweep traces and compiles exactly what a sweep of one strength does."""
+  compiled = []
+  jax.monitoring.register_event_duration_secs_listener(
+    lambda event, _, **unused: compiled.append(event) if "backend_compile" in event else None
   )
-  # At most: who asks outside JAX, shapes of a step, advance, verify, each possibly traced by
-  # custom_vmap twice; the four variances share them.
-  assert len(calls) <= 11
+  counts = []
+  for stddevs in ((0.0,), (1e-2,), (0.0, 1e-3, 1e-2, 1e-1)):
+    traced = []
+
+    def predict(variables, images):
+      traced.append(images.shape)
+      return linear_predict(variables, images)
+
+    before = len(compiled)
+    _run(
+      make_tasks(*linear_images, stddevs=stddevs, num_runs=1),
+      runner.Plan(3, 7, _devices(1)),
+      model=(predict, linear_variables()),
+    )
+    counts.append((len(traced), len(compiled) - before))
+  first, *others = counts  # the first may compile what belongs to no sweep
+  assert others[0] == others[1] and first[0] == others[0][0] and others[0][1] > 0
 
 
 def test_few_steps_are_wasted(linear_images):

@@ -6,6 +6,7 @@ loop. Knows no files, no queue and no clock; `runner` has those.
 """
 
 from collections.abc import Callable
+import functools
 import time
 from typing import Any
 from typing import NamedTuple
@@ -16,23 +17,26 @@ from jax.sharding import PartitionSpec as P
 import numpy as np
 
 from orjax import host
-from orjax import verification
 from orjax.engine import trials as trials_lib
+from orjax.engine.trials import Trial
 from orjax.threats import ThreatModel
 from orjax.types import Attack
 from orjax.types import Example
+from orjax.types import Key
 from orjax.types import Objective
+from orjax.verification import Verdict
+from orjax.verification import verify
+
+_SECONDS_ON_HOST = 5.0  # between two looks, where a model outside JAX may be slow
+_ROWS_OF_VERDICTS = 2048  # that a random network sees at a time: enough to be busy
 
 
 class Halted(Exception):
   """A step failed outside JAX; `trials` are as before it, `__cause__` says why."""
 
-  def __init__(self, trials: trials_lib.Trial):
+  def __init__(self, trials: Trial):
     super().__init__("a step failed outside JAX")
     self.trials = trials
-
-
-_SECONDS_ON_HOST = 5.0  # between two looks, where a model outside JAX may be slow
 
 
 class Inputs(NamedTuple):
@@ -45,57 +49,124 @@ class Inputs(NamedTuple):
   setting: Any
 
 
+class Work(NamedTuple):
+  """What is done to every trial of a run: who attacks whom, and how it is judged."""
+
+  attack: Attack
+  objective: Objective
+  threat_model: ThreatModel
+  num_draws: int
+
+
 class Programs(NamedTuple):
   """Compiled programs over slots; `make` says what they do."""
 
-  start: Callable
   refill: Callable
   advance: Callable
   verify: Callable
+  on_host: bool
 
 
-def make(
-  attack: Attack,
-  objective: Objective,
-  threat_model: ThreatModel,
-  num_draws: int,
-  mesh: jax.sharding.Mesh,
-  *,
-  on_host: bool = False,
-) -> Programs:
+def start(work: Work, seed_key: Key, inputs: Inputs) -> Trial:
+  """One trial that has taken no step."""
+  key = trials_lib.trial_key(seed_key, inputs.run, inputs.index)
+  example = Example(inputs.image, inputs.label)
+  return trials_lib.start(work.attack, key, example, inputs.run, inputs.index, inputs.setting)
+
+
+def step(work: Work, seed_key: Key, variables: Any, max_queries: jax.Array, trial: Trial) -> Trial:
+  """One trial a step further."""
+  key = trials_lib.trial_key(seed_key, trial.run, trial.index)
+  oracle = work.threat_model.asked(variables, trial.setting)
+  return trials_lib.step(work.attack, oracle, key, trial, max_queries)
+
+
+def judge(work: Work, seed_key: Key, variables: Any, trial: Trial) -> Verdict:
+  """The verdict on what one trial would hand in."""
+  key = trials_lib.trial_key(seed_key, trial.run, trial.index)
+  return verify(
+    trials_lib.verification_key(key),
+    work.threat_model.clean(variables),
+    work.threat_model.defended(variables, trial.setting),
+    work.objective,
+    trial.example,
+    trial.state.adversarial,
+    work.num_draws,
+  )
+
+
+def judge_wanted(
+  work: Work, seed_key: Key, variables: Any, trials: Trial, wanted: jax.Array
+) -> Verdict:
+  """Verdicts on the `wanted` trials [S], a few at a time; of others they are zeros.
+
+  Where the network itself is random, each verdict costs hundreds of forward passes.
+  """
+  num_trials = len(wanted)
+  at_once = max(1, min(num_trials, _ROWS_OF_VERDICTS // (2 * work.num_draws + 2)))
+  judge_some = jax.vmap(functools.partial(judge, work, seed_key, variables))
+  # The wanted ones first; behind them indices that belong to no trial.
+  order = jnp.argsort(~wanted, stable=True).astype(jnp.int32)
+  order = jnp.where(wanted[order], order, num_trials)
+  order = jnp.pad(order, (0, -num_trials % at_once), constant_values=num_trials)
+  some = jax.eval_shape(judge_some, jax.tree.map(lambda x: x[:at_once], trials))
+  verdicts = jax.tree.map(lambda x: jnp.zeros((num_trials, *x.shape[1:]), x.dtype), some)
+
+  def judge_next(carry):
+    begin, verdicts = carry
+    chosen = jax.lax.dynamic_slice(order, (begin,), (at_once,))
+    some = judge_some(jax.tree.map(lambda x: x.at[chosen].get(mode="clip"), trials))
+    place = lambda whole, part: whole.at[chosen].set(part, mode="drop")
+    return begin + at_once, jax.tree.map(place, verdicts, some)
+
+  left = lambda carry: carry[0] < wanted.sum(dtype=jnp.int32)
+  return jax.lax.while_loop(left, judge_next, (jnp.int32(0), verdicts))[1]
+
+
+def asks_host(threat_model: ThreatModel, variables: Any, setting: Any, image: Any) -> bool:
+  """Whether anybody asks a model outside JAX."""
+  oracles = (
+    threat_model.clean(variables),
+    threat_model.defended(variables, setting),
+    threat_model.asked(variables, setting),
+  )
+  return any(host.asks(oracle.query, jax.random.key(0), image[None]) for oracle in oracles)
+
+
+def make(work: Work, mesh: jax.sharding.Mesh, *, on_host: bool = False) -> Programs:
   """Makes the programs of a run over slots sharded along the one axis of `mesh`.
 
   With `on_host` the threat model asks models outside JAX; then `mesh` has one device, and
   what is compiled are the pieces between the questions.
 
-  `start(seed, inputs)` starts all slots; `refill(seed, trials, inputs, fresh)` starts the
-  `fresh` ones; `advance(seed, variables, trials, max_queries, chunk, max_idle)` moves all
-  by at most `chunk` steps and comes back early when more than `max_idle` slots of a
-  device are finished, with the number of steps each device did; `verify(seed, variables,
-  trials, wanted)` judges slots, at least the wanted ones.
+  `refill(seed, trials, inputs, places)` puts a trial of each of `inputs` into the slot of
+  that number, nowhere for a number that no slot has; `advance(seed, variables, trials,
+  max_queries, chunk, max_idle)` moves all by at most `chunk` steps and comes back early
+  when more than `max_idle` slots of a device are finished, with the number of steps each
+  device did; `verify(seed, variables, trials, wanted)` judges the wanted slots.
   """
 
-  def start(seed, inputs):
-    def one(inputs):
-      key = trials_lib.trial_key(jax.random.key(seed), inputs.run, inputs.index)
-      return trials_lib.start(
-        attack, key, Example(inputs.image, inputs.label), inputs.run, inputs.index, inputs.setting
-      )
-
-    return jax.vmap(one)(inputs)
-
-  def refill(seed, trials, inputs, fresh):
-    started = start(seed, inputs)
-    keep = lambda old, new: jnp.where(fresh.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-    return jax.tree.map(keep, trials, started)
-
-  def step(seed, variables, max_queries, trial):
-    key = trials_lib.trial_key(jax.random.key(seed), trial.run, trial.index)
-    oracle = threat_model.asked(variables, trial.setting)
-    return trials_lib.step(attack, oracle, key, trial, max_queries)
-
   def step_all(seed, variables, max_queries, trials):
-    return jax.vmap(lambda trial: step(seed, variables, max_queries, trial))(trials)
+    move = functools.partial(step, work, jax.random.key(seed), variables, max_queries)
+    return jax.vmap(move)(trials)
+
+  def refill(seed, trials, inputs, places):
+    started = jax.vmap(functools.partial(start, work, jax.random.key(seed)))(inputs)
+    place = lambda old, new: old.at[places].set(new, mode="drop")
+    return jax.tree.map(place, trials, started)
+
+  return (_staged if on_host else _compiled)(work, mesh, step_all, refill)
+
+
+def _compiled(work, mesh, step_all, refill):
+  """Programs in which every device runs its own loop over its own slots."""
+
+  def refill_own(seed, trials, inputs, places):
+    num_slots = len(trials.finished)
+    own = places - jax.lax.axis_index("slots") * num_slots
+    # A negative index would count from the end.
+    own = jnp.where((own >= 0) & (own < num_slots), own, num_slots)
+    return refill(seed, trials, inputs, own)
 
   def advance(seed, variables, trials, max_queries, chunk, max_idle):
     def going(carry):
@@ -110,63 +181,53 @@ def make(
     num_done, trials = jax.lax.while_loop(going, body, (jnp.int32(0), trials))
     return trials, num_done[None]
 
-  def judge(seed, variables, trials):
-    def one(trial):
-      key = trials_lib.trial_key(jax.random.key(seed), trial.run, trial.index)
-      return verification.verify(
-        trials_lib.verification_key(key),
-        threat_model.clean(variables),
-        threat_model.defended(variables, trial.setting),
-        objective,
-        trial.example,
-        trial.state.adversarial,
-        num_draws,
-      )
-
-    return jax.vmap(one)(trials)
+  def verify_own(seed, variables, trials, wanted):
+    return judge_wanted(work, jax.random.key(seed), variables, trials, wanted)
 
   def sharded(function, *in_specs):
-    # No collective anywhere: each device runs its own loop over its own slots.
     return jax.jit(
       jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=P("slots"), check_vma=False)
     )
 
-  if on_host:
-    staged_step, staged_judge = host.staged(step_all), host.staged(judge)
-
-    def advance_on_host(seed, variables, trials, max_queries, chunk, max_idle):
-      deadline = time.monotonic() + _SECONDS_ON_HOST
-      for num_done in range(chunk):
-        finished = np.asarray(trials.finished)
-        if (
-          finished.all() or finished.sum() > max_idle or (num_done and time.monotonic() > deadline)
-        ):
-          return trials, np.array([num_done])
-        try:
-          trials = staged_step(seed, variables, max_queries, trials, wanted=~finished)
-        except BaseException as e:  # an interrupt too: what was asked is worth keeping
-          raise Halted(trials) from e
-      return trials, np.array([chunk])
-
-    return Programs(
-      start,
-      jax.jit(refill),
-      advance_on_host,
-      lambda seed, variables, trials, wanted: staged_judge(seed, variables, trials, wanted=wanted),
-    )
-
   slots, everywhere = P("slots"), P()
-  compiled_judge = sharded(judge, everywhere, everywhere, slots)
   return Programs(
-    start,
-    sharded(refill, everywhere, slots, slots, slots),
+    sharded(refill_own, everywhere, slots, everywhere, everywhere),
     sharded(advance, everywhere, everywhere, slots, everywhere, everywhere, everywhere),
-    lambda seed, variables, trials, wanted: compiled_judge(seed, variables, trials),
+    sharded(verify_own, everywhere, everywhere, slots, slots),
+    on_host=False,
   )
 
 
-def idle_trials(programs: Programs, seed: np.uint32, inputs: Inputs) -> trials_lib.Trial:
-  """Slots of the right shapes that hold nothing yet: finished trials of zeros."""
-  shapes = jax.eval_shape(programs.start, seed, inputs)
-  empty = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-  return empty._replace(finished=np.ones(len(inputs.run), bool))
+def _staged(work, mesh, step_all, refill):
+  """Programs that stop at every question to a model outside JAX."""
+  del mesh
+  staged_step = host.staged(step_all)
+
+  @host.staged
+  def judge_all(seed, variables, trials):
+    return jax.vmap(functools.partial(judge, work, jax.random.key(seed), variables))(trials)
+
+  def advance(seed, variables, trials, max_queries, chunk, max_idle):
+    deadline = time.monotonic() + _SECONDS_ON_HOST
+    for num_done in range(chunk):
+      finished = np.asarray(trials.finished)
+      late = num_done and time.monotonic() > deadline
+      if finished.all() or finished.sum() > max_idle or late:
+        return trials, np.array([num_done])
+      try:
+        trials = staged_step(seed, variables, max_queries, trials, wanted=~finished)
+      except BaseException as e:  # an interrupt too: what was asked is worth keeping
+        raise Halted(trials) from e
+    return trials, np.array([chunk])
+
+  def verify_wanted(seed, variables, trials, wanted):
+    return judge_all(seed, variables, trials, wanted=wanted)
+
+  return Programs(jax.jit(refill), advance, verify_wanted, on_host=True)
+
+
+def idle_trials(work: Work, seed: np.uint32, inputs: Inputs, num_slots: int) -> Trial:
+  """Slots that hold nothing yet: finished trials of zeros, shaped as that of `inputs`."""
+  shapes = jax.eval_shape(lambda: start(work, jax.random.key(seed), inputs))
+  empty = jax.tree.map(lambda x: np.zeros((num_slots, *x.shape), x.dtype), shapes)
+  return empty._replace(finished=np.ones(num_slots, bool))

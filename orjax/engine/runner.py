@@ -17,15 +17,18 @@ import jax
 from jax.sharding import PartitionSpec as P
 import numpy as np
 
-from orjax import host
 from orjax import progress
 from orjax.engine import programs as programs_lib
 from orjax.engine import snapshots
-from orjax.engine import trials as trials_lib
+from orjax.engine.programs import Work
 from orjax.engine.slots import rows_and_queries
+from orjax.engine.slots import Slots
 from orjax.engine.tasks import inputs
 from orjax.engine.tasks import Outcome
+from orjax.engine.tasks import outcomes
+from orjax.engine.tasks import Report
 from orjax.engine.tasks import Task
+from orjax.engine.trials import check_budget
 from orjax.threats import ThreatModel
 from orjax.types import Attack
 from orjax.types import Objective
@@ -74,17 +77,6 @@ class Statistics:
     return self.warm_queries / self.warm_seconds if self.warm_seconds else 0.0
 
 
-def _asks_host(threat_model, variables, task):
-  """Whether anything is asked outside JAX."""
-  first = inputs(task)
-  answered = (
-    threat_model.clean(variables),
-    threat_model.defended(variables, first.setting),
-    threat_model.asked(variables, first.setting),
-  )
-  return any(host.asks(oracle.query, jax.random.key(0), first.image[None]) for oracle in answered)
-
-
 def _check(tasks, attack, threat_model, variables, max_queries):
   shape = tasks[0].image.shape
   for task in tasks:
@@ -98,7 +90,7 @@ def _check(tasks, attack, threat_model, variables, max_queries):
         f"images must be {wanted.__name__} {shape}, not {task.image.dtype} {task.image.shape}"
       )
   _, queries = rows_and_queries(attack, threat_model, variables, tasks[0])
-  trials_lib.check_budget(queries, max_queries)
+  check_budget(queries, max_queries)
 
 
 def run(
@@ -143,142 +135,146 @@ def run(
   if not share:
     return
   _check(share, attack, threat_model, variables, max_queries)
+  first = inputs(share[0])
+  on_host = programs_lib.asks_host(threat_model, variables, first.setting, first.image)
   devices = plan.devices or tuple(jax.local_devices())
-  on_host = _asks_host(threat_model, variables, share[0])
   devices = devices[:1] if on_host else devices
   mesh = jax.make_mesh(
     (len(devices),), ("slots",), devices=devices, axis_types=(jax.sharding.AxisType.Auto,)
   )
-  programs = programs_lib.make(attack, objective, threat_model, num_draws, mesh, on_host=on_host)
-  variables = jax.device_put(variables, jax.NamedSharding(mesh, P()))
-  statistics = Statistics() if statistics is None else statistics
+  work = Work(attack, objective, threat_model, num_draws)
+  job = _Job(
+    programs_lib.make(work, mesh, on_host=on_host),
+    jax.device_put(variables, jax.NamedSharding(mesh, P())),
+    np.uint32(seed),
+    np.int32(max_queries),
+    plan,
+  )
+  num_slots = len(devices) * plan.slots_per_device
+  idle = programs_lib.idle_trials(work, job.seed, first, num_slots)
+  slots = Slots(plan.slots_per_device, idle, [None] * num_slots)
+  if plan.snapshot:
+    restored = snapshots.restore(plan.snapshot, idle, share)
+    slots = Slots(plan.slots_per_device, *restored)
+  held = {id(task) for task in slots.occupants}
+  pending = collections.deque(task for task in share if id(task) not in held)
   label = f"attacking on {len(devices)} x {plan.slots_per_device} slots"
   with progress.Progress(len(share), unit="trials", label=label) as bar:
-    yield from _loop(
-      programs,
-      on_host,
-      variables,
-      share,
-      np.uint32(seed),
-      np.int32(max_queries),
-      plan,
-      len(devices) * plan.slots_per_device,
-      statistics,
-      bar,
-    )
-
-
-def _loop(programs, on_host, variables, share, seed, max_queries, plan, num_slots, statistics, bar):
-  """Fill, advance, hand out, until nothing is left."""
-  slots = [inputs(share[0])] * num_slots
-  stacked = jax.tree.map(lambda *x: np.stack(x), *slots)
-  trials = programs_lib.idle_trials(programs, seed, stacked)
-  occupants: list[Task | None] = [None] * num_slots
-  if plan.snapshot:
-    trials, occupants = snapshots.restore(plan.snapshot, trials, share)
-  held = {id(task) for task in occupants}
-  pending = collections.deque(task for task in share if id(task) not in held)
-  asked_before = np.array(trials.num_queries, np.int64)
-  delivery = None
-  warm_since = last_snapshot = time.monotonic()
-  num_claimed = num_finished = 0
-
-  def hand_out(delivery):
-    nonlocal num_claimed, num_finished
-    for outcome in _outcomes(*delivery):
-      num_finished, num_claimed = num_finished + 1, num_claimed + outcome.claimed
-      statistics.useful_steps += outcome.num_steps
-      yield outcome
-      bar.update(1, _status(statistics, num_claimed, num_finished))
-
-  while pending or any(occupants) or delivery:
-    fresh = np.zeros(num_slots, bool)
-    for slot in range(num_slots):
-      if pending and occupants[slot] is None:
-        occupants[slot] = pending.popleft()
-        slots[slot] = inputs(occupants[slot])
-        asked_before[slot], fresh[slot] = 0, True
-    if fresh.any():
-      stacked = jax.tree.map(lambda *x: np.stack(x), *slots)
-      trials = programs.refill(seed, trials, stacked, fresh)
-    failure = None
-    if any(occupants):
-      # Come back to refill as soon as a few slots are idle; at the end there is no hurry.
-      max_idle = plan.slots_per_device // 20 if pending else plan.slots_per_device
-      try:
-        trials, num_done = programs.advance(
-          seed, variables, trials, max_queries, np.int32(plan.chunk), np.int32(max_idle)
-        )
-      except programs_lib.Halted as halted:
-        trials, failure = halted.trials, halted.__cause__
-    if delivery:
-      yield from hand_out(delivery)
-      delivery = None
-    if failure:
-      _save(plan, trials, occupants)
-      raise failure
-    if not any(occupants):
-      continue
-    finished, num_queries = jax.device_get((trials.finished, trials.num_queries))
-    statistics.executed_steps += int(num_done.sum()) * plan.slots_per_device
-    busy = np.array([task is not None for task in occupants])
-    num_new = int((num_queries - asked_before)[busy].sum())
-    asked_before = num_queries.astype(np.int64)
-    if statistics.num_queries:
-      statistics.warm_queries += num_new
-      statistics.warm_seconds = time.monotonic() - warm_since
-    else:
-      warm_since = time.monotonic()
-    statistics.num_queries += num_new
-    bar.update(0, _status(statistics, num_claimed, num_finished))
-    done = [(slot, occupants[slot]) for slot in np.flatnonzero(finished & busy)]
-    if done:
-      try:
-        verdicts = programs.verify(seed, variables, trials, finished & busy)
-      except BaseException:
-        _save(plan, trials, occupants)
-        raise
-      delivery = done, trials, verdicts
-      if on_host:  # nothing is asynchronous here, and nothing asked may be lost
-        yield from hand_out(delivery)
-        delivery = None
-      for slot, _ in done:
-        occupants[slot] = None
-    if time.monotonic() - last_snapshot > plan.seconds_between_snapshots:
-      _save(plan, trials, occupants)
-      last_snapshot = time.monotonic()
+    tally = _Tally(Statistics() if statistics is None else statistics, bar)
+    yield from _loop(job, slots, pending, tally)
   if plan.snapshot:
     snapshots.remove(plan.snapshot)
 
 
-def _save(plan, trials, occupants):
-  if plan.snapshot:
-    snapshots.save(plan.snapshot, trials, occupants)
+class _Job(NamedTuple):
+  """What stays the same in a run."""
+
+  programs: programs_lib.Programs
+  variables: Any
+  seed: np.uint32
+  max_queries: np.int32
+  plan: Plan
 
 
-def _status(statistics, num_claimed, num_finished):
-  claimed = f"{num_claimed / num_finished:.2f}" if num_finished else "-"
-  return f"{statistics.queries_per_second:.0f} queries/s, claimed success {claimed}"
+class _Tally:
+  """Counts what a run does, and says so."""
+
+  def __init__(self, statistics: Statistics, bar: progress.Progress):
+    self._statistics, self._bar = statistics, bar
+    self._num_claimed = self._num_finished = 0
+    self._warm_since = time.monotonic()
+
+  def outcome(self, outcome: Outcome) -> None:
+    """Counts a finished trial."""
+    self._num_finished += 1
+    self._num_claimed += outcome.claimed
+    self._statistics.useful_steps += outcome.num_steps
+
+  def steps(self, num_steps: int, num_queries: int) -> None:
+    """Counts steps, idle slots included, and queries since the last look."""
+    statistics = self._statistics
+    statistics.executed_steps += num_steps
+    if statistics.num_queries:
+      statistics.warm_queries += num_queries
+      statistics.warm_seconds = time.monotonic() - self._warm_since
+    else:
+      self._warm_since = time.monotonic()
+    statistics.num_queries += num_queries
+
+  def show(self, num_new: int) -> None:
+    """Shows `num_new` more finished trials."""
+    share = f"{self._num_claimed / self._num_finished:.2f}" if self._num_finished else "-"
+    speed = f"{self._statistics.queries_per_second:.0f} queries/s"
+    self._bar.update(num_new, f"{speed}, claimed success {share}")
 
 
-def _outcomes(done, trials, verdicts):
-  """Reads finished slots off the device, as `Outcome`s."""
-  trials, verdicts = jax.device_get((trials, verdicts))
-  for slot, task in done:
-    if trials.broken[slot] or not verdicts.finite[slot]:
-      raise FloatingPointError(
-        f"the model answered NaN or infinity for image {task.index} (after "
-        f"{trials.num_steps[slot]} steps): its robustness cannot be measured; check its "
-        f"weights"
-      )
-    yield Outcome(
-      task,
-      trials.state.adversarial[slot],
-      bool(trials.claimed[slot]),
-      int(trials.num_steps[slot]),
-      int(trials.num_queries[slot]),
-      int(trials.num_zero_gradients[slot]) / int(trials.num_steps[slot]),
-      bool(verdicts.clean_success[slot]),
-      float(verdicts.defended_success_rate[slot]),
-      float(verdicts.noise_error_rate[slot]),
+def _loop(job, slots, pending, tally):
+  """Fill, advance, hand out, until nothing is left."""
+  delivery, last_snapshot = None, time.monotonic()
+  while pending or slots.busy.any() or delivery:
+    slots.fill(job.programs, job.seed, pending)
+    busy = slots.busy
+    num_done, failure = _advance(job, slots, bool(pending)) if busy.any() else (None, None)
+    if delivery:  # while the device works
+      yield from _hand_out(delivery, tally)
+      delivery = None
+    if failure:
+      _save(job.plan, slots)
+      raise failure
+    if num_done is None:
+      continue
+    finished, num_queries = jax.device_get((slots.trials.finished, slots.trials.num_queries))
+    num_new = int((num_queries - slots.num_queries)[busy].sum())
+    slots.num_queries = num_queries.astype(np.int64)
+    tally.steps(int(num_done.sum()) * slots.per_device, num_new)
+    tally.show(0)
+    if (finished & busy).any():
+      delivery = _judge(job, slots, finished & busy)
+      if job.programs.on_host:  # nothing is asynchronous here, and nothing asked may be lost
+        yield from _hand_out(delivery, tally)
+        delivery = None
+    if time.monotonic() - last_snapshot > job.plan.seconds_between_snapshots:
+      _save(job.plan, slots)
+      last_snapshot = time.monotonic()
+
+
+def _advance(job, slots, more):
+  """Moves all slots; returns the steps of each device, and what went wrong outside JAX."""
+  # Come back to refill as soon as a few slots are idle; at the end there is no hurry.
+  max_idle = slots.per_device // 20 if more else slots.per_device
+  try:
+    slots.trials, num_done = job.programs.advance(
+      job.seed,
+      job.variables,
+      slots.trials,
+      job.max_queries,
+      np.int32(job.plan.chunk),
+      np.int32(max_idle),
     )
+  except programs_lib.Halted as halted:
+    slots.trials = halted.trials
+    return None, halted.__cause__
+  return num_done, None
+
+
+def _judge(job, slots, done):
+  """Frees the `done` slots: their tasks by slot, what to read of the trials, the verdicts."""
+  try:
+    verdicts = job.programs.verify(job.seed, job.variables, slots.trials, done)
+  except BaseException:
+    _save(job.plan, slots)
+    raise
+  return slots.free(done), Report.of(slots.trials), verdicts
+
+
+def _save(plan, slots):
+  if plan.snapshot:
+    snapshots.save(plan.snapshot, slots.trials, slots.occupants)
+
+
+def _hand_out(delivery, tally):
+  """Reads finished slots off the device, as `Outcome`s."""
+  for outcome in outcomes(*delivery):
+    tally.outcome(outcome)
+    yield outcome
+    tally.show(1)

@@ -1,11 +1,16 @@
 """What there is to do, on the host: trials to run, and what came of them."""
 
+from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from orjax.engine.programs import Inputs
+from orjax.engine.trials import Trial
+from orjax.verification import Verdict
 
 
 class Task(NamedTuple):
@@ -26,7 +31,7 @@ class Task(NamedTuple):
   label: int
   run: int
   index: int
-  setting: dict[str, np.ndarray]
+  setting: Mapping[str, Any]
   expected_steps: float = 0.0
 
 
@@ -56,3 +61,50 @@ def inputs(task: Task) -> Inputs:
     np.int32(task.index),
     {k: np.asarray(v, np.float32) for k, v in task.setting.items()},
   )
+
+
+class Report(NamedTuple):
+  """The leaves of trials that outcomes are made of; the others can stay on the device."""
+
+  adversarial: Any
+  claimed: Any
+  broken: Any
+  num_steps: Any
+  num_queries: Any
+  num_zero_gradients: Any
+
+  @classmethod
+  def of(cls, trials: Trial) -> "Report":
+    return cls(trials.state.adversarial, *(getattr(trials, name) for name in cls._fields[1:]))
+
+
+def outcomes(tasks: dict[int, Task], report: Report, verdicts: Verdict) -> Iterator[Outcome]:
+  """Reads the outcomes of finished slots off the device.
+
+  Args:
+    tasks: by their slots.
+    report: of all slots.
+    verdicts: likewise.
+
+  Raises:
+    FloatingPointError: the model answered NaN or infinity.
+  """
+  report, verdicts = jax.device_get((report, verdicts))
+  for slot, task in tasks.items():
+    trial, verdict = jax.tree.map(lambda x: x[slot], (report, verdicts))
+    if trial.broken or not verdict.finite:
+      raise FloatingPointError(
+        f"the model answered NaN or infinity for image {task.index} (after "
+        f"{trial.num_steps} steps): its robustness cannot be measured; check its weights"
+      )
+    yield Outcome(
+      task,
+      trial.adversarial,
+      bool(trial.claimed),
+      int(trial.num_steps),
+      int(trial.num_queries),
+      int(trial.num_zero_gradients) / int(trial.num_steps),
+      bool(verdict.clean_success),
+      float(verdict.defended_success_rate),
+      float(verdict.noise_error_rate),
+    )
