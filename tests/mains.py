@@ -6,7 +6,9 @@ import pathlib
 import subprocess
 import sys
 
+from harness import app
 from harness import request
+from harness import sweep
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -14,21 +16,16 @@ ROOT = pathlib.Path(__file__).parent.parent
 def asked(main, *flags):
   """The request that a main makes of flags; nothing is started."""
   module = importlib.import_module(main)
+  values = request.parse([*module.OPTIONS, *app.PROCESS], [main, *map(str, flags)])
   if hasattr(module, "read"):
-    return module.read(request.parse(module.OPTIONS, [main, *map(str, flags)]))
-  from harness import sweep
-
-  return sweep.reader(module.OPTIONS)(request.parse(module.OPTIONS, [main, *map(str, flags)]))
+    return module.read(values)
+  return sweep.reader(module.OPTIONS)(values)
 
 
 def run(main, *flags):
   """Does what a main does, in this process."""
   module = importlib.import_module(main)
-  if hasattr(module, "main"):
-    return module.main(asked(main, *flags))
-  from harness import sweep
-
-  return sweep.run(asked(main, *flags))
+  return getattr(module, "main", sweep.run)(asked(main, *flags))
 
 
 def command(main, *flags):

@@ -7,11 +7,10 @@ from typing import Any
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from harness import app
 from harness import attacks
+from harness import cells
 from harness import choice
 from harness import classifiers
 from harness import data
@@ -23,14 +22,8 @@ from harness.report import figures
 from harness.report import tables
 from harness.report import verdict
 from harness.request import Option
-from orjax import datasets
 from orjax import engine
-from orjax import oracles
 from orjax import records
-from orjax.engine import trials
-from orjax.threats import threat_model
-from orjax.threats import ThreatModel
-from orjax.types import Example
 
 _SIZE = (
   Option(
@@ -95,7 +88,7 @@ class SweepRequest(NamedTuple):
     num_images: images to attack.
     num_runs: repeats.
     seed: of everything random.
-    slots: trials at a time on each device; None for what fills it.
+    slots_per_device: trials at a time on each device; None for what fills it.
     chunk: steps between two looks.
     out: folder of the records.
     num_pictures: images that are kept.
@@ -111,22 +104,13 @@ class SweepRequest(NamedTuple):
   num_images: int
   num_runs: int
   seed: int
-  slots: int | None
+  slots_per_device: int | None
   chunk: int
   out: str
   num_pictures: int
   trace: int
   science: dict[str, Any]
   defaults: dict[str, Any]
-
-
-class Cell(NamedTuple):
-  """One run of the engine: a variant of the attack, who answers whom, the trials."""
-
-  variant: attacks.Variant
-  threats: ThreatModel
-  variables: Any
-  tasks: list[engine.Task]
 
 
 def options(*access: str, attack: str, out: str) -> list[Option]:
@@ -191,16 +175,11 @@ def _read(values):
     classifier,
     defense,
     attack,
-    values["num_images"],
-    values["num_runs"],
-    values["seed"],
-    values["slots_per_device"],
-    values["chunk"],
-    values["out"],
-    values["num_pictures"],
-    values["trace"],
-    {},
-    {},
+    **values.named(
+      "num_images", "num_runs", "seed", "slots_per_device", "chunk", "out", "num_pictures", "trace"
+    ),
+    science={},
+    defaults={},
   )
 
 
@@ -236,123 +215,14 @@ def _victim(asked, defense):
   )
 
 
-def _check_budget(asked, variants):
-  """Raises ValueError if one step does not fit the image or the budget; asks nothing."""
-  image_shape, num_classes = classifiers.shapes(asked.classifier, asked.images)
-  example = Example(jnp.zeros(image_shape), jnp.int32(0))
-  for variant in variants:
-    oracle = oracles.averaged(
-      oracles.from_predict(lambda images: jnp.zeros((len(images), num_classes))),
-      variant.num_samples,
-    )
-    trials.check_budget(
-      trials.queries_per_step(variant.attack, oracle, example), asked.attack.max_queries
-    )
-
-
-def _clipped(oracle):
-  return oracle._replace(query=lambda key, images: oracle.query(key, jnp.clip(images, 0, 1)))
-
-
-def _tasks(asked, model, labels, chosen, images, variant, defense, strengths):
-  """One task per strength, run, image and target, with its record's first fields."""
-  tasks = []
-  for place, strength in enumerate(strengths):
-    for index, image in zip(chosen.tolist(), images):
-      label = int(labels[index])
-      targets = [None]
-      if asked.attack.targeted:
-        targets = datasets.targets(
-          asked.seed, index, label, model.num_classes, draw=not asked.attack.all_targets
-        )
-      for target in targets:
-        for run in range(asked.num_runs):
-          identity = {
-            "dataset": asked.images.name,
-            "model": model.name,
-            "trained_with": model.trained_with,
-            "defense": defense.name,
-            "strength": strength,
-            "attack": asked.attack.name,
-            "targeted": asked.attack.targeted,
-            "num_samples": variant.num_samples,
-            "seed": asked.seed,
-            "run": run,
-            "index": index,
-            "label": label,
-            "target": target,
-            "setting": variant.setting,
-          }
-          # Through the weakest defense, named first, an attack goes on for longest.
-          tasks.append(
-            engine.Task(
-              identity,
-              image,
-              label if target is None else target,
-              run,
-              index,
-              {name: np.float32(x) for name, x in defense.settings(strength).items()},
-              expected_steps=-place,
-            )
-          )
-  return tasks
-
-
-def _cell(asked, model, other, labels, chosen, images, variant, defense, strengths):
-  """What the engine needs for a variant; in float64 under `jax.enable_x64` only.
-
-  `other` is the substitute that a transfer attack follows, or None.
-  """
-  if variant.float64:
-    rows = classifiers.rows_per_call(asked.classifier, model.image_shape)
-    model, other = (m and classifiers.in_float64(m, rows) for m in (model, other))
-    images = images.astype(np.float64)
-  # White-box PGD looks at logits; so do its verdicts: without noise their order is the same.
-  answers = model.logits if asked.attack.spec.access == "logits" else model.clean
-  assert answers, "a model outside JAX is refused before"
-  served = (lambda v: _clipped(answers(v))) if asked.attack.server_clips else answers
-  threats = threat_model(
-    served,
-    defense,
-    attacker=functools.partial(oracles.averaged, num_samples=variant.num_samples),
-    asks=other and other.logits,
-  )
-  variables = model.variables if other is None else (model.variables, other.variables)
-  tasks = _tasks(asked, model, labels, chosen, images, variant, defense, strengths)
-  return Cell(variant, threats, variables, tasks)
-
-
-def _record(outcome) -> dict:
-  """A ledger line from an outcome, in the order of `records.FIELDS`."""
-  # Distances in float64, so that they do not depend on how an accelerator sums.
-  perturbation = outcome.adversarial.astype(np.float64) - outcome.task.image
-  measured = {
-    **outcome.task.identity,
-    **outcome._asdict(),
-    "l2": float(np.sqrt(np.sum(perturbation**2))),
-    "linf": float(np.abs(perturbation).max()),
-  }
-  return {name: measured[name] for name in records.FIELDS}
-
-
-def _keep_picture(directory, outcome):
-  """Keeps an outcome's images for the picture grid."""
-  name = records.picture_name(outcome.task.identity)
-  records.add_pictures(
-    directory,
-    jax.process_index(),
-    {f"{name}/image": outcome.task.image, f"{name}/adversarial": outcome.adversarial},
-  )
-
-
-def _report(asked, cells):
+def _report(asked, planned):
   """Table and figures, once the ledgers are complete."""
-  missing = sum(len(cell.tasks) for cell in cells) - len(records.read(asked.out))
+  missing = sum(len(cell.tasks) for cell in planned) - len(records.read(asked.out))
   if missing:
     raise ValueError(f"{missing} trials are missing in {asked.out}: run the command again")
   if asked.trace:
     replays.write_traces(
-      cells, asked.out, asked.trace, seed=asked.seed, max_queries=asked.attack.max_queries
+      planned, asked.out, asked.trace, seed=asked.seed, max_queries=asked.attack.max_queries
     )
   text = tables.attacks(asked.out)
   if asked.attack.own.get("diagnose"):
@@ -388,10 +258,10 @@ def _open_folder(asked, model, others, test, defense, strengths, slots):
   return records.Ledger(asked.out, jax.process_index(), jax.process_count())
 
 
-def _attack(asked, cells, todo, ledger, slots):
+def _attack(asked, planned, todo, ledger, slots):
   """Does what is left, and keeps records and pictures."""
-  kept = sorted({task.index for task in cells[0].tasks})[: asked.num_pictures]
-  for number, (cell, tasks) in enumerate(zip(cells, todo)):
+  kept = sorted({task.index for task in planned[0].tasks})[: asked.num_pictures]
+  for number, (cell, tasks) in enumerate(zip(planned, todo)):
     snapshot = pathlib.Path(asked.out, f"snapshot-{jax.process_index()}-{number}.npz")
     plan = engine.Plan(slots, asked.chunk, snapshot=str(snapshot))
     with jax.enable_x64(cell.variant.float64):
@@ -406,8 +276,8 @@ def _attack(asked, cells, todo, ledger, slots):
         plan=plan,
       ):
         if outcome.task.index in kept and outcome.task.run == 0:
-          _keep_picture(asked.out, outcome)
-        ledger.append(_record(outcome))
+          cells.keep_picture(asked.out, outcome)
+        ledger.append(cells.record(outcome))
 
 
 def _load(asked, variants):
@@ -441,37 +311,41 @@ def run(asked: SweepRequest) -> None:
   """Does an attack main's request: attacks, ledgers, table and figures."""
   defense, strengths = defenses.load(asked.defense)
   variants = attacks.plan(asked.attack, _victim(asked, defense))
-  _check_budget(asked, variants)
+  cells.check_budget(
+    variants, *classifiers.shapes(asked.classifier, asked.images), asked.attack.max_queries
+  )
   records.make_folder(asked.out)
   model, others, test = _load(asked, variants)
   chosen, images = choice.correctly_classified(model, test, asked.num_images, asked.images.name)
-  cells = []
+  common = cells.Attacked(
+    asked.images.name,
+    model,
+    images,
+    test.labels[chosen],
+    chosen,
+    defense,
+    strengths,
+    asked.attack,
+    asked.num_runs,
+    asked.seed,
+    classifiers.rows_per_call(asked.classifier, model.image_shape),
+  )
+  planned = []
   for variant in variants:
     with jax.enable_x64(variant.float64):
-      cells.append(
-        _cell(
-          asked,
-          model,
-          variant.substitute and others[variant.substitute],
-          test.labels,
-          chosen,
-          images,
-          variant,
-          defense,
-          strengths,
-        )
-      )
+      other = variant.substitute and others[variant.substitute]
+      planned.append(cells.cell(common, variant, other))
   with jax.enable_x64(variants[0].float64):
-    slots = asked.slots or engine.choose_slots(variants[0].attack, *cells[0][1:])
+    slots = asked.slots_per_device or engine.choose_slots(variants[0].attack, *planned[0][1:])
   ledger = _open_folder(asked, model, others, test, defense, strengths, slots)
   done = {records.identity(record) for record in ledger.records}
   todo = [
-    [task for task in cell.tasks if records.identity(task.identity) not in done] for cell in cells
+    [task for task in cell.tasks if records.identity(task.identity) not in done] for cell in planned
   ]
   app.wait_for_all("every process knows what is left")
-  num_tasks, num_left = (sum(map(len, x)) for x in ([c.tasks for c in cells], todo))
+  num_tasks, num_left = (sum(map(len, x)) for x in ([c.tasks for c in planned], todo))
   print(f"{num_tasks} trials, {num_tasks - num_left} of them done before", flush=True)
-  _attack(asked, cells, todo, ledger, slots)
+  _attack(asked, planned, todo, ledger, slots)
   if app.wait_for_all("all trials are done"):
-    _report(asked, cells)
+    _report(asked, planned)
   app.wait_for_all("the report is written")

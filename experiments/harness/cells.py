@@ -1,0 +1,187 @@
+"""What the engine is given for one attack of a sweep, and what is kept of what it gives back."""
+
+import functools
+import itertools
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from harness.attacks.spec import AttackRequest
+from harness.attacks.spec import Variant
+from harness.classifiers.model import in_float64
+from harness.classifiers.model import Model
+from orjax import datasets
+from orjax import engine
+from orjax import oracles
+from orjax import records
+from orjax.engine import trials
+from orjax.threats import Defense
+from orjax.threats import threat_model
+from orjax.threats import ThreatModel
+from orjax.types import Example
+
+
+class Attacked(NamedTuple):
+  """What every cell of a sweep has in common.
+
+  Attributes:
+    name: of the data.
+    model: the classifier.
+    images: float32 [N, H, W, C].
+    labels: int [N].
+    indices: of the images in their data set [N].
+    defense: what answers at test time.
+    strengths: of it.
+    attack: the request.
+    num_runs: repeats.
+    seed: of targets, and for the records.
+    rows_per_call: images the network sees at a time.
+  """
+
+  name: str
+  model: Model
+  images: np.ndarray
+  labels: np.ndarray
+  indices: np.ndarray
+  defense: Defense
+  strengths: list[float]
+  attack: AttackRequest
+  num_runs: int
+  seed: int
+  rows_per_call: int | None
+
+
+class Cell(NamedTuple):
+  """One run of the engine: a variant of the attack, who answers whom, the trials."""
+
+  variant: Variant
+  threats: ThreatModel
+  variables: Any
+  tasks: list[engine.Task]
+
+
+def check_budget(
+  variants: list[Variant], image_shape: tuple[int, ...], num_classes: int, max_queries: int
+) -> None:
+  """Raises ValueError if one step does not fit the image or the budget; asks nothing."""
+  example = Example(jnp.zeros(image_shape), jnp.int32(0))
+  for variant in variants:
+    oracle = oracles.averaged(
+      oracles.from_predict(lambda images: jnp.zeros((len(images), num_classes))),
+      variant.num_samples,
+    )
+    trials.check_budget(trials.queries_per_step(variant.attack, oracle, example), max_queries)
+
+
+def cell(common: Attacked, variant: Variant, other: Model | None) -> Cell:
+  """What the engine needs for a variant; in float64 under `jax.enable_x64` only.
+
+  Args:
+    common: what all cells share.
+    variant: the attack.
+    other: the substitute that a transfer attack follows, or None.
+  """
+  model, images = common.model, common.images
+  if variant.float64:
+    model = in_float64(model, common.rows_per_call)
+    other = other and in_float64(other, common.rows_per_call)
+    images = images.astype(np.float64)
+  # White-box PGD looks at logits; so do its verdicts: without noise their order is the same.
+  answers = model.logits if common.attack.spec.access == "logits" else model.clean
+  assert answers, "a model outside JAX is refused before"
+  served = (lambda v: _clipped(answers(v))) if common.attack.server_clips else answers
+  threats = threat_model(
+    served,
+    common.defense,
+    attacker=functools.partial(oracles.averaged, num_samples=variant.num_samples),
+    asks=other and other.logits,
+  )
+  variables = model.variables if other is None else (model.variables, other.variables)
+  tasks = [
+    _task(common, image, identity, place)
+    for place, image, identity in _identities(common, variant, images)
+  ]
+  return Cell(variant, threats, variables, tasks)
+
+
+def _clipped(oracle):
+  inside = oracle.inside
+  return oracle._replace(
+    query=lambda key, images: oracle.query(key, jnp.clip(images, 0, 1)),
+    inside=inside and (lambda stddev: _clipped(inside(stddev))),
+  )
+
+
+def _identities(common, variant, images):
+  """Place of the strength, image and first fields of the record, of every trial."""
+  for place, strength in enumerate(common.strengths):
+    for index, label, image in zip(common.indices.tolist(), common.labels.tolist(), images):
+      for target, run in itertools.product(_targets(common, index, label), range(common.num_runs)):
+        yield (
+          place,
+          image,
+          {
+            "dataset": common.name,
+            "model": common.model.name,
+            "trained_with": common.model.trained_with,
+            "defense": common.defense.name,
+            "strength": strength,
+            "attack": common.attack.name,
+            "targeted": common.attack.targeted,
+            "num_samples": variant.num_samples,
+            "seed": common.seed,
+            "run": run,
+            "index": index,
+            "label": label,
+            "target": target,
+            "setting": variant.setting,
+          },
+        )
+
+
+def _targets(common, index, label):
+  if not common.attack.targeted:
+    return [None]
+  return datasets.targets(
+    common.seed, index, label, common.model.num_classes, draw=not common.attack.all_targets
+  )
+
+
+def _task(common, image, identity, place):
+  setting = common.defense.settings(identity["strength"])
+  return engine.Task(
+    identity,
+    image,
+    identity["label"] if identity["target"] is None else identity["target"],
+    identity["run"],
+    identity["index"],
+    {name: np.float32(x) for name, x in setting.items()},
+    # Through the weakest defense, named first, an attack goes on for longest.
+    expected_steps=-place,
+  )
+
+
+def record(outcome: engine.Outcome) -> dict:
+  """A ledger line from an outcome, in the order of `records.FIELDS`."""
+  # Distances in float64, so that they do not depend on how an accelerator sums.
+  perturbation = outcome.adversarial.astype(np.float64) - outcome.task.image
+  measured = {
+    **outcome.task.identity,
+    **outcome._asdict(),
+    "l2": float(np.sqrt(np.sum(perturbation**2))),
+    "linf": float(np.abs(perturbation).max()),
+  }
+  return {name: measured[name] for name in records.FIELDS}
+
+
+def keep_picture(directory: str, outcome: engine.Outcome) -> None:
+  """Keeps an outcome's images for the picture grid."""
+  name = records.picture_name(outcome.task.identity)
+  records.add_pictures(
+    directory,
+    jax.process_index(),
+    {f"{name}/image": outcome.task.image, f"{name}/adversarial": outcome.adversarial},
+  )
