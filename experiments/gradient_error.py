@@ -99,7 +99,9 @@ def main(asked: ErrorRequest) -> None:
   test = data.test_images(
     asked.images, model.image_shape, limited=False, trained_here=asked.classifier.recipe is not None
   )
-  chosen, images = choice.correctly_classified(model, test, asked.num_images, asked.images.name)
+  chosen, images = choice.correctly_classified(
+    model, test, asked.num_images, asked.images.name, asked.out
+  )
   images, labels = jnp.asarray(images), jnp.asarray(test.labels[chosen]).astype(jnp.int32)
   places = {
     "at the image": images,

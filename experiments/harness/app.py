@@ -5,10 +5,13 @@ JAX is imported once the flags are read, and by mains that compute only.
 
 from collections.abc import Callable
 from collections.abc import Iterable
+import contextlib
 import ctypes
 import importlib.metadata
+import logging as std_logging
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -16,6 +19,8 @@ from typing import Any
 from absl import flags
 from absl import logging
 
+from harness import locks
+from harness import processes
 from harness import request
 from harness.request import Option
 
@@ -63,6 +68,16 @@ PROCESS = (
     science=False,
     low=0,
   ),
+  Option(
+    "partner_timeout",
+    "float",
+    60.0,
+    "seconds without a sign of the other processes after which this one ends",
+    request.SPEED,
+    science=False,
+    low=1,
+    high=86_400,
+  ),
 )
 SEED = Option(
   "seed", "integer", 0, "seed of everything random", request.HOW_MUCH, low=0, high=2**32 - 1
@@ -74,6 +89,10 @@ def out(default: str) -> Option:
   return Option("out", "string", default, "folder for the results", request.OUTPUT, science=False)
 
 
+class Terminated(BaseException):
+  """SIGTERM came: what was done is to be saved, and the process to end."""
+
+
 def run(
   options: Iterable[Option],
   read: Callable[[request.Values], Any],
@@ -83,6 +102,9 @@ def run(
 ) -> None:
   """Runs `main(read(values))`; an expected error is one sentence and exit code 1.
 
+  SIGINT and SIGTERM end it with one line and the shell's exit codes, 130 and 143, once what
+  was done is saved; a second one ends it at once.
+
   Args:
     options: all flags that the main takes; any other is refused.
     read: makes the typed request, and refuses what does not go together, before JAX starts.
@@ -90,37 +112,102 @@ def run(
     computes: whether the main uses JAX, and so has the options of `PROCESS`, too.
   """
   about = sys.modules["__main__"].__doc__ or ""
+  for stream in (sys.stdout, sys.stderr):  # a terminal may know ASCII only
+    stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+  _listen()
   try:
     values = request.parse([*options, *(PROCESS if computes else ())], sys.argv, about)
     asked = read(values)
     if computes:
       check_processes(values)
+      if values["distributed"] or values["coordinator"]:
+        processes.supervise()
     flags.FLAGS(sys.argv[:1])  # libraries look at flags of their own
     logging.set_verbosity(logging.ERROR)  # orbax tells its whole life at INFO
-    if computes:
-      _set_up(values)
-    main(asked)
+    _tell_warnings()
+    with _lock(asked, values):
+      if computes:
+        _set_up(values)
+      main(asked)
+    sys.stdout.flush()
   except request.HelpWanted as wanted:
     print(wanted)
-  except (ValueError, OSError, FloatingPointError) as e:
+  except BrokenPipeError:
+    # Whoever read the output has gone; files were written before anything was printed.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _stop("error: nobody reads the output any more; the results are in --out", 1)
+  except (ValueError, OSError, FloatingPointError, MemoryError) as e:
     if os.environ.get("ORJAX_TRACEBACK"):
       raise
-    _stop(f"error: {e}")
+    _stop(f"error: {_sentence(e)}", 1)
+  except KeyboardInterrupt:
+    _stop("interrupted: run the command again, and it goes on where it was", 130)
+  except Terminated:
+    _stop("terminated: run the command again, and it goes on where it was", 143)
 
 
-def _stop(message):
+def _lock(asked, values):
+  """Holds a folder of results that is there already, before JAX takes its seconds to start."""
+  out = getattr(asked, "out", None)
+  if out is None or not os.path.isdir(out) or values.by_name.get("distributed"):
+    return contextlib.nullcontext()
+  return locks.only_writer(out, "--out", values.by_name.get("process_id") or 0)
+
+
+def _sentence(error):
+  if isinstance(error, MemoryError):
+    return f"the memory is full ({error}): lower --slots_per_device or --rows_per_call"
+  if isinstance(error, OSError) and error.filename and error.strerror:
+    return f"{error.filename}: {error.strerror}; free it or pass another folder"
+  return " ".join(str(error).split())
+
+
+def _listen():
+  """The first signal is raised where the program is; the next one ends it."""
+
+  def on_signal(number, frame):
+    del frame
+    for other in (signal.SIGINT, signal.SIGTERM):
+      signal.signal(other, lambda again, _: os._exit(128 + again))
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+  for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, on_signal)
+
+
+def _tell_warnings():
+  """Warnings of orjax's are lines on stderr: a retry, a damaged picture."""
+  logger = std_logging.getLogger("orjax")
+  handler = std_logging.StreamHandler(sys.stderr)
+  handler.setFormatter(std_logging.Formatter("warning: %(message)s"))
+  logger.addHandler(handler)
+  logger.setLevel(std_logging.WARNING)
+  logger.propagate = False
+
+
+def _stop(message, code):
+  print(message, file=sys.stderr, flush=True)
   jax = sys.modules.get("jax")
   if jax and jax.distributed.is_initialized():
-    # A normal exit would wait for the other processes.
-    print(message, file=sys.stderr, flush=True)
-    os._exit(1)
-  sys.exit(message)
+    os._exit(code)  # a normal exit would wait for the other processes
+  sys.exit(code)
 
 
 def check_processes(values: request.Values) -> None:
-  """Raises ValueError for processes that nobody coordinates."""
-  if (values["num_processes"], values["process_id"]) != (None, None) and not values["coordinator"]:
+  """Raises ValueError for processes that nobody coordinates, or that cannot be."""
+  number, size = values["process_id"], values["num_processes"]
+  if (size, number) != (None, None) and not values["coordinator"]:
     raise ValueError("--num_processes and --process_id need --coordinator=host:port")
+  if values["coordinator"]:
+    host, _, port = values["coordinator"].rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+      raise ValueError(f"--coordinator={values['coordinator']} is not host:port of process 0")
+    if size is None or number is None:
+      raise ValueError("--coordinator needs --num_processes and --process_id, too")
+    if number >= size:
+      raise ValueError(f"--process_id={number} must be below --num_processes={size}: from 0 on")
+    if values["distributed"]:
+      raise ValueError("--distributed finds the processes itself: leave it or --coordinator out")
 
 
 def _set_up(values):
@@ -139,17 +226,21 @@ def _set_up(values):
     )
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
   if values["distributed"] or values["coordinator"]:
-    jax.distributed.initialize(values["coordinator"], values["num_processes"], values["process_id"])
-
-
-def wait_for_all(what: str) -> bool:
-  """Waits until every process is here; returns whether this one speaks for them."""
-  import jax
-  from jax.experimental import multihost_utils
-
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(what)
-  return jax.process_index() == 0
+    processes.join(
+      values["coordinator"],
+      values["num_processes"],
+      values["process_id"],
+      values["partner_timeout"],
+    )
+  try:
+    jax.devices()
+  except Exception as e:  # whatever a backend raises that does not start
+    platforms = os.environ.get("JAX_PLATFORMS")
+    asked = f" for JAX_PLATFORMS={platforms}" if platforms else ""
+    raise ValueError(
+      f"JAX finds no device{asked} ({type(e).__name__}: {' '.join(str(e).split())[:200]}): set "
+      f"JAX_PLATFORMS to what is there, such as cpu, or install the right jax"
+    ) from e
 
 
 def about(**facts) -> dict:

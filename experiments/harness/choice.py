@@ -13,16 +13,31 @@ from orjax.threats import Defense
 from orjax.threats import threat_model
 
 
+def check_rows(max_rows: int | None, model: Model, num_test: int, num_images: int) -> None:
+  """Raises ValueError if a limit of rows does not even pay for choosing and one accuracy."""
+  wanted = max(num_test, 2 * num_images)
+  if model.logits is None and max_rows is not None and max_rows < wanted:
+    raise ValueError(
+      f"--max_rows={max_rows} does not pay for the accuracy, which asks {num_test} rows a "
+      f"strength, or for the choice of images, {2 * num_images} rows: raise it to {wanted} at "
+      f"least, or lower --num_test_images and --num_images"
+    )
+
+
 def correctly_classified(
-  model: Model, test: datasets.Dataset, num_images: int, name: str
+  model: Model, test: datasets.Dataset, num_images: int, name: str, directory: str
 ) -> tuple[np.ndarray, np.ndarray]:
   """Indices of the first images that the undefended model has right, and the images.
+
+  A model outside JAX is asked no more than needed, and never twice: what it said is kept in
+  the folder's `choice.json` as it comes.
 
   Args:
     model: of which.
     test: to choose from.
     num_images: how many.
     name: of the data, for messages.
+    directory: the folder of the records.
 
   Raises:
     ValueError: there are fewer, or the labels are no classes of the model.
@@ -32,20 +47,38 @@ def correctly_classified(
       f"{name} has labels up to {test.labels.max()}, but the model answers {model.num_classes} "
       f"classes: pass another --dataset, --data or --model"
     )
-  # A model outside JAX is asked no more than needed.
   size = len(test.labels) if model.logits else 2 * num_images
+  path = pathlib.Path(directory) / "choice.json"
+  facts = {"model": model.name, "images": name, "batch": size}
+  known = _known(path, facts) if model.logits is None else []
   classes = np.full(len(test.labels), -1)
+  classes[: len(known)] = known[: len(classes)]
   for number, start in enumerate(range(0, len(test.labels), size)):
-    classes[start : start + size] = evaluation.predict_classes(
-      lambda variables, key, x: model.clean(variables).query(key, x),
-      model.variables,
-      jax.random.key(number),
-      test.images[start : start + size],
-    )
+    if start >= len(known):
+      found = evaluation.predict_classes(
+        lambda variables, key, x: model.clean(variables).query(key, x),
+        model.variables,
+        jax.random.key(number),
+        test.images[start : start + size],
+      )
+      classes[start : start + size] = found
+      known = classes[: start + len(found)].tolist()
+      if model.logits is None:
+        records.write_json(path, {**facts, "classes": known})
     if (classes == test.labels).sum() >= num_images:
       break
   chosen = datasets.correctly_classified(classes, test.labels, num_images)
   return chosen, datasets.to_float(test.images[chosen])
+
+
+def _known(path, facts):
+  """Classes that a model outside JAX named before, in this folder and of these images."""
+  if not path.exists():
+    return []
+  kept = records.read_json(str(path.parent), path.name)
+  if any(kept.get(name) != value for name, value in facts.items()):
+    return []
+  return kept["classes"]
 
 
 def write_accuracy(
@@ -58,11 +91,11 @@ def write_accuracy(
 ) -> None:
   """Writes `accuracy.json`: accuracy of one defended answer per test image, by strength."""
   path = pathlib.Path(directory) / "accuracy.json"
-  if path.exists():
-    return
+  found = records.read_json(directory, path.name) if path.exists() else {}
   threats = threat_model(model.clean, defense)
-  found = {}
   for strength in strengths:
+    if f"{strength:g}" in found:
+      continue
     setting = {name: np.float32(x) for name, x in defense.settings(strength).items()}
     classes = evaluation.predict_classes(
       lambda pair, key, images: threats.defended(*pair).query(key, images),
@@ -76,4 +109,4 @@ def write_accuracy(
       "num_images": len(test.labels),
       "interval": records.wilson(num_correct, len(test.labels)),
     }
-  records.write_json(path, found)
+    records.write_json(path, found)  # each as it comes: a model outside JAX may be dear

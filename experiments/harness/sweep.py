@@ -15,6 +15,8 @@ from harness import choice
 from harness import classifiers
 from harness import data
 from harness import defenses
+from harness import locks
+from harness import processes
 from harness import recipes
 from harness import replays
 from harness import request
@@ -227,8 +229,8 @@ def _report(asked, planned):
   text = tables.attacks(asked.out)
   if asked.attack.own.get("diagnose"):
     text += "\n\n" + verdict.verdict(asked.out)
-  print(text)
   pathlib.Path(asked.out, "table.md").write_text(text + "\n")
+  print(text)
   for path in figures.draw([asked.out], asked.out):
     print(f"figure: {path}")
 
@@ -253,7 +255,7 @@ def _open_folder(asked, model, others, test, defense, strengths, slots):
   if jax.process_index() == 0:
     records.check_manifest(asked.out, science, facts, defaults)
     choice.write_accuracy(asked.out, model, defense, strengths, test, asked.seed)
-  app.wait_for_all("the folder is ready")
+  processes.wait_for_all("the folder is ready")
   records.check_manifest(asked.out, science, facts, defaults)
   return records.Ledger(asked.out, jax.process_index(), jax.process_count())
 
@@ -275,9 +277,9 @@ def _attack(asked, planned, todo, ledger, slots):
         max_queries=asked.attack.max_queries,
         plan=plan,
       ):
+        ledger.append(cells.record(outcome))
         if outcome.task.index in kept and outcome.task.run == 0:
           cells.keep_picture(asked.out, outcome)
-        ledger.append(cells.record(outcome))
 
 
 def _load(asked, variants):
@@ -315,8 +317,17 @@ def run(asked: SweepRequest) -> None:
     variants, *classifiers.shapes(asked.classifier, asked.images), asked.attack.max_queries
   )
   records.make_folder(asked.out)
+  with locks.only_writer(asked.out, "--out", jax.process_index()):
+    _run(asked, variants, defense, strengths)
+
+
+def _run(asked, variants, defense, strengths):
+  """The request, in a folder that nobody else writes to."""
   model, others, test = _load(asked, variants)
-  chosen, images = choice.correctly_classified(model, test, asked.num_images, asked.images.name)
+  choice.check_rows(asked.classifier.max_rows, model, len(test.labels), asked.num_images)
+  chosen, images = choice.correctly_classified(
+    model, test, asked.num_images, asked.images.name, asked.out
+  )
   common = cells.Attacked(
     asked.images.name,
     model,
@@ -342,10 +353,10 @@ def run(asked: SweepRequest) -> None:
   todo = [
     [task for task in cell.tasks if records.identity(task.identity) not in done] for cell in planned
   ]
-  app.wait_for_all("every process knows what is left")
+  processes.wait_for_all("every process knows what is left")
   num_tasks, num_left = (sum(map(len, x)) for x in ([c.tasks for c in planned], todo))
   print(f"{num_tasks} trials, {num_tasks - num_left} of them done before", flush=True)
   _attack(asked, planned, todo, ledger, slots)
-  if app.wait_for_all("all trials are done"):
+  if processes.wait_for_all("all trials are done"):
     _report(asked, planned)
-  app.wait_for_all("the report is written")
+  processes.wait_for_all("the report is written")

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from harness import data
+from harness import locks
 from harness import recipes
 from harness.classifiers.model import from_jax
 from harness.classifiers.model import Model
@@ -146,15 +147,17 @@ def train(
     f"into {path}",
     flush=True,
   )
-  return training_lib.fit(
-    _trainer(asked, recipe, training, steps),
-    split,
-    seed=seed,
-    num_steps=steps,
-    batch_size=training.batch_size,
-    directory=path,
-    apply=at_test_time,
-    meta=recipes.meta(asked, recipe, training, steps, seed),
-    test=data.train_and_test(asked)[1],
-    seconds_between_saves=training.seconds_between_saves,
-  )
+  os.makedirs(path, exist_ok=True)
+  with locks.only_writer(path, "--model_dir", jax.process_index()):
+    return training_lib.fit(
+      _trainer(asked, recipe, training, steps),
+      split,
+      seed=seed,
+      num_steps=steps,
+      batch_size=training.batch_size,
+      directory=path,
+      apply=at_test_time,
+      meta=recipes.meta(asked, recipe, training, steps, seed),
+      test=data.train_and_test(asked)[1],
+      seconds_between_saves=training.seconds_between_saves,
+    )
