@@ -76,6 +76,27 @@ def check_budget(
     trials.check_budget(trials.queries_per_step(variant.attack, oracle, example), max_queries)
 
 
+def num_trials(common: Attacked, variants: list[Variant]) -> int:
+  """Trials of a whole sweep."""
+  targets = common.model.num_classes - 1 if common.attack.all_targets else 1
+  per_variant = len(common.strengths) * len(common.indices) * common.num_runs * targets
+  return per_variant * len(variants)
+
+
+def bytes_per_slot(found: Cell) -> int:
+  """Memory that a trial takes on a device: its state and the images of a step, twice."""
+  first = engine.inputs(found.tasks[0])
+  example = Example(jnp.asarray(first.image), jnp.asarray(first.label))
+  state = jax.eval_shape(found.variant.attack.init, jax.random.key(0), example)
+  oracle = found.threats.asked(found.variables, first.setting)
+  queries = trials.queries_per_step(found.variant.attack, oracle, example)
+  size = lambda leaf: leaf.size * leaf.dtype.itemsize
+  return 2 * (
+    sum(map(size, jax.tree.leaves(state)))
+    + queries // oracle.queries_per_row * found.tasks[0].image.nbytes
+  )
+
+
 def cell(common: Attacked, variant: Variant, other: Model | None) -> Cell:
   """What the engine needs for a variant; in float64 under `jax.enable_x64` only.
 

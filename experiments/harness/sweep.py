@@ -15,6 +15,7 @@ from harness import choice
 from harness import classifiers
 from harness import data
 from harness import defenses
+from harness import limits
 from harness import locks
 from harness import processes
 from harness import recipes
@@ -341,6 +342,7 @@ def _run(asked, variants, defense, strengths):
     asked.seed,
     classifiers.rows_per_call(asked.classifier, model.image_shape),
   )
+  limits.check_trials(cells.num_trials(common, variants))
   planned = []
   for variant in variants:
     with jax.enable_x64(variant.float64):
@@ -348,6 +350,7 @@ def _run(asked, variants, defense, strengths):
       planned.append(cells.cell(common, variant, other))
   with jax.enable_x64(variants[0].float64):
     slots = asked.slots_per_device or engine.choose_slots(variants[0].attack, *planned[0][1:])
+    limits.check_slots(slots, cells.bytes_per_slot(planned[0]))
   ledger = _open_folder(asked, model, others, test, defense, strengths, slots)
   done = {records.identity(record) for record in ledger.records}
   todo = [
