@@ -150,11 +150,11 @@ def hill_climb(
 ) -> AskTell:
   """Keeps proposals that look better than the image it stands on; never finishes.
 
-  The first step judges the start. A success is claimed of the image that was looked at
-  last: with a cached loss the proposal, otherwise the image it stands on, of which every
-  comparison is one more look. With `lead` above 1 it needs so many more looks that say
-  success than looks that do not, and more for every further image (see
-  `votes.caution`).
+  The first step judges the start. With a cached loss a success is claimed of the proposal.
+  Otherwise it is claimed of the image it stands on, of which every comparison is one more
+  look, once `lead` more of them say success than do not, and more for every further image
+  (see `votes.caution`). While more say so than not, it makes no comparison but looks at
+  the image only.
 
   Args:
     proposals: where to go.
@@ -172,12 +172,13 @@ def hill_climb(
     An `AskTell`.
 
   Raises:
-    ValueError: the comparison is unknown.
+    ValueError: the comparison is unknown, or the lead below 1.
   """
   if comparison not in COMPARISONS:
     raise ValueError(f"comparison must be one of {', '.join(COMPARISONS)}, not {comparison!r}")
   cached, sequential = comparison == "cached", comparison == "sequential"
-  rule = votes.vote(lead=lead)
+  if lead < 1:
+    raise ValueError(f"lead must be at least 1, not {lead}")
 
   def init(key, example):
     image, memory = proposals.init(key, example)
@@ -191,11 +192,13 @@ def hill_climb(
     proposal, forced = proposals.propose(key, example, state.image, state.memory, state.num_asked)
     first = state.num_asked == 0
     proposal, forced = jnp.where(first, state.image, proposal), forced | first
+    if cached:
+      return proposal[None], (proposal, forced)
     if sequential:
       waiting = (state.evidence.proposal, state.evidence.forced)
       proposal, forced = ask_tell.select(state.evidence.pending, waiting, (proposal, forced))
-    images = proposal[None] if cached else jnp.stack([state.image, proposal])
-    return images, (proposal, forced)
+    other = jnp.where(state.support > 0, state.image, proposal)
+    return jnp.stack([state.image, other]), (proposal, forced)
 
   def compared(state, proposal, forced, losses):
     """Whether the comparison is over, whether the proposal is kept, and the evidence."""
@@ -208,26 +211,39 @@ def hill_climb(
     kept = decided & (verdict.yes | forced)
     return decided, kept, _moved_on(evidence, decided, kept)
 
+  def compare(example, state, proposal, forced, losses):
+    """The state after a look at the image it stands on and one at the proposal."""
+    decided, kept, evidence = compared(state, proposal, forced, losses)
+    image = jnp.where(kept, proposal, state.image)
+    learnt = proposals.learn(example, image, state.memory, kept)
+    return state._replace(
+      image=image,
+      memory=ask_tell.select(decided, learnt, state.memory),
+      loss=jnp.where(kept & jnp.isfinite(losses[-1]), losses[-1], state.loss),
+      evidence=evidence,
+      support=jnp.where(kept, 0, state.support),
+      num_images=state.num_images + kept.astype(jnp.int32),
+    )
+
   def tell(example, state, notes, rows):
     losses = ask_tell.losses(objective, rows, example.label)
     proposal, forced = notes
-    decided, kept, evidence = compared(state, proposal, forced, losses)
-    seen = ask_tell.achieved(objective, rows[:1], example.label)
-    extra = votes.caution(state.num_images) if lead > 1 else jnp.int32(0)
-    support, verdict = rule.add(votes.VoteState(state.support, jnp.int32(0)), seen, extra)
-    success = seen[0] if cached else verdict.yes
-    image = jnp.where(kept, proposal, state.image)
-    learnt = proposals.learn(example, image, state.memory, kept)
-    return HillClimbState(
-      image,
-      ask_tell.select(decided, learnt, state.memory),
-      jnp.where(kept & jnp.isfinite(losses[-1]), losses[-1], state.loss),
-      evidence,
-      jnp.where(kept, 0, support.lead),
-      state.num_images + kept.astype(jnp.int32),
-      state.num_asked + len(rows),
-      jnp.where(success, proposal if cached else state.image, image),
-    ), ask_tell.report(losses[0], success)
+    seen = ask_tell.achieved(objective, rows, example.label)
+    state = state._replace(num_asked=state.num_asked + len(rows))
+    if cached:
+      new = compare(example, state, proposal, forced, losses)
+      judged = jnp.where(seen[0], proposal, new.image)
+      return new._replace(adversarial=judged), ask_tell.report(losses[0], seen[0])
+    voting = state.support > 0
+    looks = jnp.where(seen, 1, -1)
+    support = state.support + looks[0] + jnp.where(voting, looks[1], 0)
+    needed = lead + (votes.caution(state.num_images) if lead > 1 else 0)
+    success = support >= needed
+    state = state._replace(support=support)
+    new = compare(example, state, proposal, forced, losses)
+    new = ask_tell.select(voting, state, new)
+    judged = jnp.where(success, state.image, new.image)
+    return new._replace(adversarial=judged), ask_tell.report(losses[0], success)
 
   return AskTell(init, ask, tell)
 
