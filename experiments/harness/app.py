@@ -89,6 +89,36 @@ def out(default: str) -> Option:
   return Option("out", "string", default, "folder for the results", request.OUTPUT, science=False)
 
 
+class _Forgiving:
+  """A stream that goes on when nobody reads it any more, or its disk is full: records matter."""
+
+  def __init__(self, stream):
+    self._stream = stream
+
+  def __getattr__(self, name):
+    return getattr(self._stream, name)
+
+  def write(self, text: str) -> int:
+    """Writes, as far as anybody reads."""
+    try:
+      return self._stream.write(text)
+    except OSError:
+      self._give_up()
+      return len(text)
+
+  def flush(self) -> None:
+    """Flushes, as far as anybody reads."""
+    try:
+      self._stream.flush()
+    except OSError:
+      self._give_up()
+
+  def _give_up(self):
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, self._stream.fileno())
+    os.close(nowhere)
+
+
 class Terminated(BaseException):
   """SIGTERM came: what was done is to be saved, and the process to end."""
 
@@ -114,6 +144,7 @@ def run(
   about = sys.modules["__main__"].__doc__ or ""
   for stream in (sys.stdout, sys.stderr):  # a terminal may know ASCII only
     stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+  sys.stdout, sys.stderr = _Forgiving(sys.stdout), _Forgiving(sys.stderr)  # type: ignore[assignment]
   _listen()
   try:
     values = request.parse([*options, *(PROCESS if computes else ())], sys.argv, about)
@@ -132,10 +163,6 @@ def run(
     sys.stdout.flush()
   except request.HelpWanted as wanted:
     print(wanted)
-  except BrokenPipeError:
-    # Whoever read the output has gone; files were written before anything was printed.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    _stop("error: nobody reads the output any more; the results are in --out", 1)
   except (ValueError, OSError, FloatingPointError, MemoryError) as e:
     if os.environ.get("ORJAX_TRACEBACK"):
       raise
