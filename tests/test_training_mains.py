@@ -64,6 +64,23 @@ def test_killed_three_times_it_ends_in_the_same_bits(train, trained, tmp_path):
   assert _metrics(trained) == _metrics(tmp_path) and len(_metrics(trained)) == _STEPS // 10
 
 
+def test_a_signal_saves_and_the_training_goes_on(train, trained, tmp_path):
+  process = train(tmp_path, "--seconds_between_saves=1000")
+  deadline = time.monotonic() + 300
+  while len(_metrics(tmp_path)) < 3 and time.monotonic() < deadline:
+    time.sleep(0.005)
+  process.send_signal(signal.SIGTERM)
+  code, output = mains.finish(process)
+  assert code == 143 and "Traceback" not in output
+  assert "terminated: run the command again, and it goes on where it was" in output
+  saved = checkpoints.load(str(tmp_path / _NAME))
+  assert saved is not None and saved.meta["num_steps"] == 10 * len(_metrics(tmp_path)) >= 30
+  code, output = mains.finish(train(tmp_path))
+  assert code == 0, output
+  found = [checkpoints.load(str(folder / _NAME)) for folder in (trained, tmp_path)]
+  jax.tree.map(np.testing.assert_array_equal, *(each.state for each in found))
+
+
 def test_two_processes_train_together(train, trained, tmp_path):
   with socket.socket() as s:
     s.bind(("127.0.0.1", 0))

@@ -11,7 +11,6 @@ import importlib.metadata
 import logging as std_logging
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 from typing import Any
@@ -22,6 +21,7 @@ from absl import logging
 from harness import locks
 from harness import processes
 from harness import request
+from harness import signals
 from harness.request import Option
 
 PROCESS = (
@@ -119,10 +119,6 @@ class _Forgiving:
     os.close(nowhere)
 
 
-class Terminated(BaseException):
-  """SIGTERM came: what was done is to be saved, and the process to end."""
-
-
 def run(
   options: Iterable[Option],
   read: Callable[[request.Values], Any],
@@ -145,7 +141,7 @@ def run(
   for stream in (sys.stdout, sys.stderr):  # a terminal may know ASCII only
     stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
   sys.stdout, sys.stderr = _Forgiving(sys.stdout), _Forgiving(sys.stderr)  # type: ignore[assignment]
-  _listen()
+  signals.listen()
   try:
     values = request.parse([*options, *(PROCESS if computes else ())], sys.argv, about)
     asked = read(values)
@@ -169,7 +165,7 @@ def run(
     _stop(f"error: {_sentence(e)}", 1)
   except KeyboardInterrupt:
     _stop("interrupted: run the command again, and it goes on where it was", 130)
-  except Terminated:
+  except signals.Terminated:
     _stop("terminated: run the command again, and it goes on where it was", 143)
 
 
@@ -187,19 +183,6 @@ def _sentence(error):
   if isinstance(error, OSError) and error.filename and error.strerror:
     return f"{error.filename}: {error.strerror}; free it or pass another folder"
   return " ".join(str(error).split())
-
-
-def _listen():
-  """The first signal is raised where the program is; the next one ends it."""
-
-  def on_signal(number, frame):
-    del frame
-    for other in (signal.SIGINT, signal.SIGTERM):
-      signal.signal(other, lambda again, _: os._exit(128 + again))
-    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
-
-  for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, on_signal)
 
 
 def _tell_warnings():

@@ -7,6 +7,7 @@ from orjax.training.fit import batches
 from orjax.training.fit import check
 from orjax.training.fit import fit
 from orjax.training.fit import METRICS
+from orjax.training.fit import Stopped
 from orjax.training.optimizers import madry_optimizer
 from orjax.training.optimizers import zoo_optimizer
 from orjax.training.step import Adversary
@@ -18,6 +19,7 @@ __all__ = [
   "METRICS",
   "STATISTICS",
   "Adversary",
+  "Stopped",
   "TrainState",
   "Trainer",
   "batches",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import json
 import pathlib
 import time
+from typing import NamedTuple
 
 import jax
 from jax.experimental import multihost_utils
@@ -70,6 +71,7 @@ def fit(
   apply: Callable,
   seconds_between_saves: float = 60.0,
   devices: Sequence[jax.Device] | None = None,
+  should_stop: Callable[[], bool] = lambda: False,
 ) -> checkpoints.Checkpoint:
   """Trains to `num_steps`, saving on the way; resumes where it was killed.
 
@@ -90,6 +92,7 @@ def fit(
     apply: `apply(variables, key, images) -> logits` at test time.
     seconds_between_saves: how much work a kill costs at most, beside ten steps.
     devices: over which a batch is sharded; None means all, of all processes.
+    should_stop: asked at every tenth step; where it says yes, the state is saved.
 
   Returns:
     The finished checkpoint: `state` a `TrainState`, `meta` with `test_accuracy`.
@@ -98,6 +101,7 @@ def fit(
     ValueError: the directory holds a checkpoint of something else or of more steps, or the
       batch does not fit the devices.
     FloatingPointError: the loss is not finite.
+    Stopped: `should_stop` said so.
   """
   devices = jax.devices() if devices is None else devices
   check(len(train.labels), batch_size, num_steps, len(devices))
@@ -111,36 +115,11 @@ def fit(
     )
   if saved is not None and saved.meta["finished"] and saved.meta["num_steps"] == num_steps:
     return saved
-  mesh = jax.make_mesh(
-    (len(devices),), ("batch",), devices=devices, axis_types=(jax.sharding.AxisType.Auto,)
-  )
-  everywhere, rows = (jax.NamedSharding(mesh, spec) for spec in (P(), P("batch")))
-  # Every process has all the data and hands its devices their part.
-  place = lambda x, sharding: jax.make_array_from_callback(
-    x.shape, sharding, lambda index: x[index]
-  )
   state = trainer.init(init_key) if saved is None else saved.state
-  state = jax.tree.map(lambda x: place(np.asarray(x), everywhere), state)
-  step_fn = jax.jit(trainer.step, donate_argnums=1, out_shardings=everywhere)
-  start = int(state.step)
-  log = _Log(directory, start)
-  label = f"training {meta['model']}"
-  window, last_save = [], time.monotonic()
-  with progress.Progress(num_steps, initial=start, unit="step", label=label) as bar:
-    order = batches(seed, len(train.labels), batch_size, start)
-    for step, index in zip(range(start + 1, num_steps + 1), order):
-      state, metrics = step_fn(
-        step_key, state, place(train.images[index], rows), place(train.labels[index], rows)
-      )
-      window.append(metrics)
-      if step % _STEPS_PER_LINE and step < num_steps:
-        continue
-      bar.update(len(window), log.write(step, jax.device_get(window), batch_size))
-      window = []
-      if step < num_steps and _agreed(time.monotonic() - last_save > seconds_between_saves):
-        checkpoints.save(directory, _whole(state), {**meta, "num_steps": step, "finished": False})
-        last_save = time.monotonic()
-  state = _whole(state)
+  schedule = _Schedule(
+    seed, num_steps, batch_size, directory, meta, seconds_between_saves, should_stop
+  )
+  state = _train(trainer, step_key, state, train, schedule, devices)
   meta = {
     **meta,
     "num_steps": int(state.step),
@@ -150,6 +129,67 @@ def fit(
   }
   checkpoints.save(directory, state, meta)
   return checkpoints.Checkpoint(state, meta)
+
+
+class Stopped(Exception):
+  """A training was told to stop; its state is saved."""
+
+
+class _Schedule(NamedTuple):
+  """What is to be done, and where and how often it is written down; as in `fit`."""
+
+  seed: int
+  num_steps: int
+  batch_size: int
+  directory: str
+  meta: dict
+  seconds_between_saves: float
+  should_stop: Callable[[], bool]
+
+
+def _train(trainer, step_key, state, train, schedule, devices):
+  """Takes the steps that are left, saving on the way; returns the last state, whole."""
+  place, everywhere, rows = _placement(devices)
+  state = jax.tree.map(lambda x: place(np.asarray(x), everywhere), state)
+  step_fn = jax.jit(trainer.step, donate_argnums=1, out_shardings=everywhere)
+  start, num_steps, batch_size = int(state.step), schedule.num_steps, schedule.batch_size
+  log = _Log(schedule.directory, start)
+  window, last_save = [], time.monotonic()
+  label = f"training {schedule.meta['model']}"
+  with progress.Progress(num_steps, initial=start, unit="step", label=label) as bar:
+    order = batches(schedule.seed, len(train.labels), batch_size, start)
+    for step, index in zip(range(start + 1, num_steps + 1), order):
+      state, metrics = step_fn(
+        step_key, state, place(train.images[index], rows), place(train.labels[index], rows)
+      )
+      window.append(metrics)
+      if step % _STEPS_PER_LINE and step < num_steps:
+        continue
+      bar.update(len(window), log.write(step, jax.device_get(window), batch_size))
+      window = []
+      stops = _agreed(schedule.should_stop())
+      due = time.monotonic() - last_save > schedule.seconds_between_saves
+      if step < num_steps and (stops or _agreed(due)):
+        meta = {**schedule.meta, "num_steps": step, "finished": False}
+        checkpoints.save(schedule.directory, _whole(state), meta)
+        last_save = time.monotonic()
+      if step < num_steps and stops:
+        raise Stopped(f"{schedule.directory} is saved after {step} of {num_steps} steps")
+  return _whole(state)
+
+
+def _placement(devices):
+  """How arrays come onto devices: `place(x, sharding)`, on all of them, row by row."""
+  mesh = jax.make_mesh(
+    (len(devices),), ("batch",), devices=devices, axis_types=(jax.sharding.AxisType.Auto,)
+  )
+  everywhere, rows = (jax.NamedSharding(mesh, spec) for spec in (P(), P("batch")))
+
+  def place(x, sharding):
+    # Every process has all the data and hands its devices their part.
+    return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+  return place, everywhere, rows
 
 
 def _whole(state):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from harness import data
 from harness import locks
 from harness import recipes
+from harness import signals
 from harness.classifiers.model import from_jax
 from harness.classifiers.model import Model
 from harness.recipes import Recipe
@@ -148,16 +149,21 @@ def train(
     flush=True,
   )
   os.makedirs(path, exist_ok=True)
-  with locks.only_writer(path, "--model_dir", jax.process_index()):
-    return training_lib.fit(
-      _trainer(asked, recipe, training, steps),
-      split,
-      seed=seed,
-      num_steps=steps,
-      batch_size=training.batch_size,
-      directory=path,
-      apply=at_test_time,
-      meta=recipes.meta(asked, recipe, training, steps, seed),
-      test=data.train_and_test(asked)[1],
-      seconds_between_saves=training.seconds_between_saves,
-    )
+  with locks.only_writer(path, "--model_dir", jax.process_index()), signals.postponed() as came:
+    try:
+      return training_lib.fit(
+        _trainer(asked, recipe, training, steps),
+        split,
+        seed=seed,
+        num_steps=steps,
+        batch_size=training.batch_size,
+        directory=path,
+        apply=at_test_time,
+        meta=recipes.meta(asked, recipe, training, steps, seed),
+        test=data.train_and_test(asked)[1],
+        seconds_between_saves=training.seconds_between_saves,
+        should_stop=came,
+      )
+    except training_lib.Stopped as e:
+      print(e, flush=True)
+  raise KeyboardInterrupt("the signal is raised where the block ends")
