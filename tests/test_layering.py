@@ -16,7 +16,7 @@ ALLOWED = {
   "progress": set(),
   "records": {"files"},
   "datasets": {"files"},
-  "checkpoints": set(),
+  "checkpoints": {"files"},
   "threats": {"types"},
   "geometry": {"types"},
   "objectives": {"types"},
@@ -31,14 +31,16 @@ ALLOWED = {
   "engine": {"types", "precision", "threats", "host", "verification", "progress", "files"},
   "runner": {"engine"},
   "closed": {"types", "threats", "host", "engine", "geometry"},
-  "models": set(),
+  "models": {"files"},
   "training": {"geometry", "datasets", "models", "checkpoints", "progress", "files", "evaluation"},
 }
 # Within a room, from what is below to what is above; none imports what is above it, and there
 # is no circle.
 FLOORS = {
+  "files": ("told", "whole", "arrays one_json", "json_lines", "__init__"),
+  "records": ("fields folder", "manifest statistics", "*", "__init__"),
   "oracles": ("flat_batch", "sources attackers", "__init__"),
-  "host": ("endpoint", "staging", "__init__"),
+  "host": ("faults", "endpoint", "staging", "__init__"),
   "attacks": ("solvers starts", "steps", "wrappers", "*", "__init__"),
   "engine": ("trials", "programs", "tasks", "slots snapshots", "runner", "__init__"),
   "training": ("step", "adversary augmentation optimizers", "fit", "__init__"),

@@ -53,12 +53,23 @@ def test_torn_last_line_is_dropped_and_written_again(tmp_path):
   ledger.append(a_record(index=1))
   path = tmp_path / "records.jsonl"
   content = path.read_bytes()
-  for cut in (1, 5, len(content) // 2 - 1):
+  for cut in (2, 5, len(content) // 2 - 1):
     path.write_bytes(content[:-cut])
     assert records.read(tmp_path) == [a_record(index=0)]
     repaired = records.Ledger(tmp_path)
     repaired.append(a_record(index=1))
     assert path.read_bytes() == content
+
+
+def test_a_whole_last_line_that_lacks_its_end_is_kept(tmp_path):
+  ledger = records.Ledger(tmp_path)
+  ledger.append(a_record(index=0))
+  ledger.append(a_record(index=1))
+  path = tmp_path / "records.jsonl"
+  path.write_bytes(path.read_bytes()[:-1])  # as some editors do
+  assert records.read(tmp_path) == ledger.records
+  records.Ledger(tmp_path).append(a_record(index=2))
+  assert [record["index"] for record in records.read(tmp_path)] == [0, 1, 2]
 
 
 def test_bad_line_in_the_middle_is_an_error(tmp_path):
