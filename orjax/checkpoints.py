@@ -1,13 +1,21 @@
 """Saving and finding trained classifiers, with orbax."""
 
+import contextlib
 import hashlib
+import logging
+import os
 import pathlib
+import re
+import shutil
+import sys
 from typing import Any
 from typing import NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+
+from orjax import files
 
 
 class Checkpoint(NamedTuple):
@@ -17,31 +25,66 @@ class Checkpoint(NamedTuple):
   meta: dict
 
 
-def _manager(directory, **options):
+# What `meta` holds besides: digests of the state's arrays and of the other facts.
+_FINGERPRINT, _DIGEST = "fingerprint", "digest"
+_ITEMS = ("state", "meta")
+_NEW = "delete it, or train again in another folder (--model_dir)"
+
+
+def _folder(directory):
+  if not isinstance(directory, str | os.PathLike):
+    raise ValueError(f"a checkpoint's folder is a path, not {directory!r}: pass its name")
+  return pathlib.Path(directory).expanduser().resolve()
+
+
+def _manager(folder, **options):
   return ocp.CheckpointManager(
-    pathlib.Path(directory).expanduser().resolve(),
-    options=ocp.CheckpointManagerOptions(enable_async_checkpointing=False, **options),
+    folder, options=ocp.CheckpointManagerOptions(enable_async_checkpointing=False, **options)
   )
 
 
-def save(directory: str, state: Any, meta: dict) -> None:
+def save(directory: str | os.PathLike, state: Any, meta: dict) -> None:
   """Writes a checkpoint; a crash half-way leaves the previous one in place.
 
   Arrays are written as NumPy arrays, so that any number of devices and processes can
-  read them.
+  read them, and with a fingerprint, by which `load` knows that they are as they were.
+
+  Raises:
+    ValueError: the state holds something else than numbers, or the facts are no JSON.
+    OSError: the folder cannot be written; what was there stays.
   """
+  folder = _folder(directory)
   state = jax.tree.map(np.asarray, state)
-  with _manager(directory, max_to_keep=1, create=True) as manager:
-    # A serial number, not the training step: one step may be saved twice, before and
-    # after it is found to be the last.
-    manager.save(
-      (manager.latest_step() or 0) + 1,
-      args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)),
-    )
+  for name, x in _named(state).items():
+    if x.dtype.kind in "OSUMm":
+      raise ValueError(f"{name} of a checkpoint is of type {x.dtype}: it holds numbers only")
+  facts = files.plain(meta, "meta of a checkpoint")
+  facts |= {_FINGERPRINT: _state_digest(state)}
+  facts |= {_DIGEST: files.digest(facts)}
+  files.make_folder(folder, "pass another folder for the model (--model_dir)")
+  number = None
+  try:
+    with _quiet(), _manager(folder, max_to_keep=1, create=True) as manager:
+      # A serial number, not the training step: one step may be saved twice, before and
+      # after it is found to be the last.
+      number = (manager.latest_step() or 0) + 1
+      manager.save(
+        number,
+        args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(facts)),
+      )
+  except Exception as e:  # whatever orbax and its storage raise on a full disk
+    for half in folder.glob(f"{number}.orbax-checkpoint-tmp*"):
+      shutil.rmtree(half, ignore_errors=True)
+    raise OSError(
+      f"cannot write a checkpoint to {directory} ({_reason(e)}): free space on its disk or "
+      f"make it writable; the one before, if any, is still there"
+    ) from e
 
 
-def load(directory: str, target: Any = None, meta: dict | None = None) -> Checkpoint | None:
-  """Reads the newest checkpoint, or None where there is none.
+def load(
+  directory: str | os.PathLike, target: Any = None, meta: dict | None = None
+) -> Checkpoint | None:
+  """Reads the newest whole checkpoint, or None where there is none.
 
   Args:
     directory: a model's folder.
@@ -52,33 +95,95 @@ def load(directory: str, target: Any = None, meta: dict | None = None) -> Checkp
     A `Checkpoint` of NumPy arrays.
 
   Raises:
-    ValueError: the checkpoint has other facts, or its arrays other shapes.
+    ValueError: the checkpoint is damaged or has other facts, or its arrays other shapes.
+    OSError: the folder cannot be read, or is a file.
   """
-  if not pathlib.Path(directory).expanduser().is_dir():
+  folder = _folder(directory)
+  if not folder.exists():
     return None
-  with _manager(directory, create=False) as manager:
-    step = manager.latest_step()
-    if step is None:
+  if not folder.is_dir():
+    raise NotADirectoryError(f"{directory} is a file and should be a folder of checkpoints: {_NEW}")
+  with _quiet(), _manager(folder, create=False) as manager:
+    numbers = sorted(manager.all_steps(), reverse=True)
+    whole = [n for n in numbers if all((folder / str(n) / item).is_dir() for item in _ITEMS)]
+    if not numbers:
       return None
-    found = manager.restore(
-      step, args=ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
-    )
-  check_meta(directory, found.meta, meta or {})
+    if not whole:
+      lacking = [x for x in _ITEMS if not (folder / str(numbers[0]) / x).is_dir()]
+      raise _damaged(directory, f"{numbers[0]}/ lacks its {' and its '.join(lacking)}")
+    try:
+      found = manager.restore(
+        whole[0],
+        args=ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore()),
+      )
+    except Exception as e:  # whatever orbax and its storage raise on broken files
+      raise _damaged(directory, _reason(e)) from e
+  facts = _checked(directory, found.state, found.meta)
+  check_meta(directory, facts, meta or {})
   if target is None:
-    return Checkpoint(found.state, found.meta)
-  return Checkpoint(fitted(directory, found.state, target), found.meta)
+    return Checkpoint(found.state, facts)
+  return Checkpoint(fitted(directory, found.state, target), facts)
 
 
-def fitted(directory: str, state: Any, target: Any) -> Any:
-  """The arrays of `state` in the tree of `target`, whose names and shapes must agree.
+def _damaged(directory, reason):
+  return files.Damaged(pathlib.Path(directory), reason, _NEW)
+
+
+def _reason(error):
+  """What storage says: the system's word, or as much of its own as fits a sentence."""
+  code = re.search(r"os_error_code='(\d+)'", str(error))
+  return os.strerror(int(code[1])) if code else files.text_of(error)[:200]
+
+
+@contextlib.contextmanager
+def _quiet():
+  """Keeps orbax's threads from telling their failures in pages; they are raised, too."""
+  log, hook = logging.getLogger("absl"), sys.excepthook
+  was, log.disabled, sys.excepthook = log.disabled, True, lambda *args: None
+  try:
+    yield
+  finally:
+    log.disabled, sys.excepthook = was, hook
+
+
+def _checked(directory, state, facts):
+  """The facts of a checkpoint that is as it was written, without its digests.
+
+  Checkpoints that were written before there were digests are taken as they are.
+  """
+  if not isinstance(facts, dict):
+    raise _damaged(directory, "its meta holds no names and values")
+  facts = dict(facts)
+  if (_DIGEST in facts) != (_FINGERPRINT in facts):
+    raise _damaged(directory, "its meta lost one of its digests")
+  if _DIGEST in facts and facts.pop(_DIGEST) != files.digest(facts):
+    raise _damaged(directory, "its meta was changed after it was written")
+  if _FINGERPRINT in facts and facts.pop(_FINGERPRINT) != _state_digest(state):
+    raise _damaged(directory, "its arrays were changed after they were written")
+  return facts
+
+
+def _named(state):
+  """Arrays of a tree by dotted names, which are the same before saving and after."""
+  name = lambda path: jax.tree_util.keystr(path, simple=True, separator=".")
+  return {name(path): x for path, x in jax.tree_util.tree_leaves_with_path(state)}
+
+
+def _state_digest(state):
+  digest = hashlib.sha256()
+  for name, x in sorted(_named(state).items()):
+    digest.update(f"{name} {x.dtype} {x.shape} ".encode())
+    digest.update(np.ascontiguousarray(x).tobytes())
+  return digest.hexdigest()[:16]
+
+
+def fitted(directory: str | os.PathLike, state: Any, target: Any) -> Any:
+  """The arrays of `state` in the tree of `target`; names, shapes and types must agree.
 
   Raises:
     ValueError: they do not; the message says where first.
   """
-  name = lambda path: jax.tree_util.keystr(path, simple=True, separator=".")
-  arrays = {name(path): x for path, x in jax.tree_util.tree_leaves_with_path(state)}
-  wanted, structure = jax.tree_util.tree_flatten_with_path(target)
-  wanted = {name(path): x for path, x in wanted}
+  arrays, wanted = _named(state), _named(target)
   for key in sorted(arrays.keys() | wanted.keys()):
     shapes = [tree[key].shape if key in tree else None for tree in (arrays, wanted)]
     if shapes[0] != shapes[1]:
@@ -86,10 +191,15 @@ def fitted(directory: str, state: Any, target: Any) -> Any:
         f"the checkpoint in {directory} is of another network: its {key} has "
         f"shape {shapes[0]}, not {shapes[1]}; pass another --model_dir"
       )
-  return jax.tree.unflatten(structure, [arrays[key] for key in wanted])
+    if arrays[key].dtype != wanted[key].dtype:
+      raise ValueError(
+        f"the checkpoint in {directory} is of another network: its {key} is of type "
+        f"{arrays[key].dtype}, not {wanted[key].dtype}; pass another --model_dir"
+      )
+  return jax.tree.unflatten(jax.tree.structure(target), [arrays[key] for key in wanted])
 
 
-def check_meta(directory: str, found: dict, wanted: dict) -> None:
+def check_meta(directory: str | os.PathLike, found: dict, wanted: dict) -> None:
   """Raises ValueError if a checkpoint's facts differ from the wanted ones."""
   for name, value in wanted.items():
     if found.get(name) != value:

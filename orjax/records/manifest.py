@@ -104,6 +104,9 @@ def read_manifest(directory: str | os.PathLike) -> dict:
     if not isinstance(manifest[name], dict):
       raise _damaged(directory, f"its {name} is {manifest[name]!r}, not names and values")
   if schema > 1:
+    unknown = sorted(manifest.keys() - {"schema", asked, "about"})
+    if unknown:
+      raise _damaged(directory, f"it has {unknown[0]!r}, which no manifest has")
     return manifest
   try:
     return _modern(manifest)

@@ -9,6 +9,7 @@ from orjax.records.fields import modern
 from orjax.records.manifest import known_request
 
 _NAME = "traces.json"
+_NAMES = {"num_images", "traces"}
 _SHOWN = ("index", "strength", "num_samples", "setting", "losses", "without_noise")
 
 
@@ -26,7 +27,7 @@ def _read(path, request):
   advice = "remove it"
   kept = files.read_json(path, advice=advice)
   num_images, found = kept.get("num_images", 0), kept.get("traces")
-  if not isinstance(num_images, int) or not isinstance(found, list):
+  if not isinstance(num_images, int) or not isinstance(found, list) or kept.keys() - _NAMES:
     raise files.Damaged(path, "it holds no traces", advice)
   traces = [modern(trace, request) for trace in found]
   for number, trace in enumerate(traces, 1):
