@@ -1,12 +1,22 @@
 """Attacks: pairs of pure functions that see an oracle and an example, nothing else."""
 
+from orjax.attacks.apgd import apgd
+from orjax.attacks.apgd import apgd_targeted
 from orjax.attacks.bandits import bandits
 from orjax.attacks.carlini_wagner import carlini_wagner
+from orjax.attacks.hop_skip_jump import hop_skip_jump
+from orjax.attacks.label_only import label_only
+from orjax.attacks.label_only import partial_information
+from orjax.attacks.pop_skip_jump import pop_skip_jump
 from orjax.attacks.ql import ql
+from orjax.attacks.rays import rays
+from orjax.attacks.sign_hunter import sign_hunter
 from orjax.attacks.solvers import adam
 from orjax.attacks.solvers import adam_newton
 from orjax.attacks.solvers import newton
 from orjax.attacks.solvers import Solver
+from orjax.attacks.spsa import spsa
+from orjax.attacks.square import square
 from orjax.attacks.starts import low_frequency_noise
 from orjax.attacks.starts import uniform
 from orjax.attacks.steps import coarse_to_fine_descent
@@ -23,6 +33,9 @@ from orjax.attacks.wrappers import keep_best
 from orjax.attacks.wrappers import patience
 from orjax.attacks.wrappers import until_outside
 from orjax.attacks.wrappers import until_success
+from orjax.attacks.wrappers.votes import better
+from orjax.attacks.wrappers.votes import vote
+from orjax.attacks.wrappers.votes import voted
 from orjax.attacks.zoo import zoo
 
 __all__ = [
@@ -31,23 +44,36 @@ __all__ = [
   "Solver",
   "adam",
   "adam_newton",
+  "apgd",
+  "apgd_targeted",
   "bandits",
+  "better",
   "binary_search",
   "carlini_wagner",
   "coarse_to_fine_descent",
   "confirmed",
   "coordinate_descent",
   "descent",
+  "hop_skip_jump",
   "in_rounds",
   "keep_best",
+  "label_only",
   "low_frequency_noise",
   "newton",
+  "partial_information",
   "patience",
   "pgd",
+  "pop_skip_jump",
   "ql",
+  "rays",
+  "sign_hunter",
+  "spsa",
+  "square",
   "uniform",
   "until_outside",
   "until_success",
+  "vote",
+  "voted",
   "whitebox_pgd",
   "zoo",
 ]
