@@ -90,11 +90,10 @@ def write_accuracy(
   seed: int,
 ) -> None:
   """Writes `accuracy.json`: accuracy of one defended answer per test image, by strength."""
-  path = pathlib.Path(directory) / "accuracy.json"
-  found = records.read_json(directory, path.name) if path.exists() else {}
+  found = records.kept_accuracy(directory)
   threats = threat_model(model.clean, defense)
   for strength in strengths:
-    if f"{strength:g}" in found:
+    if records.strength_key(strength) in found:
       continue
     setting = {name: np.float32(x) for name, x in defense.settings(strength).items()}
     classes = evaluation.predict_classes(
@@ -104,9 +103,9 @@ def write_accuracy(
       test.images,
     )
     num_correct = int((classes == test.labels).sum())
-    found[f"{strength:g}"] = {
+    found[records.strength_key(strength)] = {
       "accuracy": num_correct / len(test.labels),
       "num_images": len(test.labels),
       "interval": records.wilson(num_correct, len(test.labels)),
     }
-    records.write_json(path, found)  # each as it comes: a model outside JAX may be dear
+    records.write_accuracy(directory, found)  # each as it comes: a model outside JAX may be dear

@@ -1,8 +1,6 @@
 """Losses of single trials, step by step: keys make a trial repeatable."""
 
-import json
 import math
-import pathlib
 
 import jax
 import numpy as np
@@ -19,8 +17,7 @@ def write_traces(cells: list, out: str, num_images: int, *, seed: int, max_queri
   For Figures 4 and 8. Another number of trials at a time may round differently: see
   `engine.Plan`.
   """
-  path = pathlib.Path(out, "traces.json")
-  if path.exists() and json.loads(path.read_text())["num_images"] >= num_images:
+  if records.read_traces(out)[0] >= num_images:
     return
   num_steps = {records.identity(r): r["num_steps"] for r in records.read(out)}
   found = []
@@ -40,7 +37,7 @@ def write_traces(cells: list, out: str, num_images: int, *, seed: int, max_queri
       {**task.identity, "losses": numbers(seen[i, :n]), "without_noise": numbers(quiet[i, :n])}
       for i, (task, n) in enumerate(zip(chosen, lengths))
     ]
-  records.write_json(path, {"num_images": num_images, "traces": found})
+  records.write_traces(out, num_images, found)
 
 
 def _replay(cell, seed, num_steps, max_queries):

@@ -220,8 +220,8 @@ def _victim(asked, defense):
 
 def _report(asked, planned):
   """Table and figures, once the ledgers are complete."""
-  missing = sum(len(cell.tasks) for cell in planned) - len(records.read(asked.out))
-  if missing:
+  trials = [task.identity for cell in planned for task in cell.tasks]
+  if missing := len(records.missing(asked.out, trials)):
     raise ValueError(f"{missing} trials are missing in {asked.out}: run the command again")
   if asked.trace:
     replays.write_traces(
