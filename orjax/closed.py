@@ -254,9 +254,9 @@ def _attack(keys, attack, oracle, images, labels, max_queries):
   labels = labels.astype(jnp.int32)
   _check(attack, oracle, images, labels, max_queries)
   zero = jnp.zeros((), jnp.int32)
-  trials = jax.vmap(lambda key, example: trials_lib.start(attack, key, example, zero, zero, None))(
-    keys, Example(images, labels)
-  )
+  start = lambda key, example: trials_lib.start(attack, key, example, zero, zero, None)
+  # Compiled: one by one, the operations of a start may round differently than together.
+  trials = jax.jit(jax.vmap(start))(keys, Example(images, labels))
 
   def step_all(trials):
     step = lambda key, trial: trials_lib.step(attack, oracle, key, trial, max_queries)

@@ -18,7 +18,6 @@ from orjax import oracles
 from orjax.engine import trials
 from orjax.types import Attack
 from orjax.types import Example
-from orjax.types import Oracle
 from orjax.types import StepInfo
 
 
@@ -303,57 +302,6 @@ def test_patience_ends_on_a_plateau_of_either_sign(level):
   assert _patience_steps(np.full(100, level), check_every=5) == 6
   assert _patience_steps(level + 0.1 * np.arange(100), check_every=5) == 6
   assert _patience_steps(level - 0.1 * np.arange(100), check_every=5) is None
-
-
-@pytest.mark.parametrize(
-  "attack",
-  [
-    attacks.zoo(
-      objectives.margin(confidence=1),
-      num_coordinates=4,
-      spacing=0.1,
-      start=attacks.low_frequency_noise(cells=2),
-      confirmations=3,
-      max_steps=5,
-      binary_search_steps=2,
-      check_every=None,
-    ),
-    attacks.carlini_wagner(
-      objectives.margin(confidence=1),
-      estimators.nes(num_pairs=4, smoothing=0.1),
-      max_steps=5,
-      start=attacks.low_frequency_noise(cells=2),
-      confirmations=3,
-    ),
-    attacks.carlini_wagner(objectives.log_margin(), max_steps=5),
-  ],
-)
-@pytest.mark.parametrize(
-  "around, per_row",
-  [
-    (lambda o: o, 1),
-    (lambda o: oracles.with_output_noise(o, 0.1), 1),
-    (lambda o: oracles.averaged(oracles.with_output_noise(o, 0.1), 3), 3),
-  ],
-)
-def test_reported_queries_are_the_rows_the_oracle_saw(linear_images, attack, around, per_row):
-  images, labels = linear_images
-  asked = []
-
-  def query(key, images):
-    asked.append(len(images) * oracle.queries_per_row)
-    return oracle.query(key, images)
-
-  oracle = around(_clean())
-  assert oracle.queries_per_row == per_row
-  example = Example(jnp.asarray(images[0]), jnp.int32(labels[0]))
-  state, total = attack.init(jax.random.key(0), example), 0
-  for number in range(7):
-    state, info = attack.step(
-      jax.random.key(number), Oracle(query, oracle.queries_per_row), example, state
-    )
-    total += int(info.num_queries)
-    assert total == sum(asked)
 
 
 def test_informed_attackers_beat_noise_that_stops_the_papers(digits_model):

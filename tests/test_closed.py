@@ -1,6 +1,5 @@
 """The closed calls: attack and judge in one expression; the package's front door."""
 
-import functools
 import pathlib
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from conftest import linear_predict
 from conftest import linear_variables
 import orjax
 from orjax import attacks
-from orjax import closed
 from orjax import defenses
 from orjax import engine
 from orjax import objectives
@@ -196,21 +194,6 @@ def test_a_model_that_answers_no_numbers_is_reported(linear_images):
     _evaluate(*linear_images, threat_model)
   call = jax.jit(lambda images: _evaluate(images, linear_images[1], threat_model).finite)
   assert not call(linear_images[0]).any()
-
-
-def test_attack_batch_is_bit_identical_under_jit_and_to_single_attacks(linear_images):
-  images, labels = linear_images
-  oracle = oracles.with_output_noise(_classifier(linear_variables()), 1e-3)
-  call = jax.jit(
-    functools.partial(closed.attack_batch, attack=_ATTACK, oracle=oracle, max_queries=400)
-  )
-  first, second = (call(jax.random.key(5), images=images, labels=labels) for _ in range(2))
-  jax.tree.map(np.testing.assert_array_equal, first, second)
-  for i in (0, 3):
-    key = jax.random.fold_in(jax.random.key(5), i)
-    alone = orjax.attack_one(key, _ATTACK, oracle, images[i], labels[i], max_queries=400)
-    np.testing.assert_array_equal(alone.adversarial, first.adversarial[i])
-    assert int(alone.num_queries) == int(first.num_queries[i])
 
 
 def test_the_package_loads_what_is_asked_for():

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import conftest
-import orjax
 from orjax import attacks
 from orjax import engine
 from orjax import objectives
@@ -16,7 +15,6 @@ from orjax import oracles
 from orjax import runner
 from orjax.types import Attack
 from orjax.types import Example
-from orjax.types import Oracle
 from orjax.types import StepInfo
 
 _RADIUS = 0.08
@@ -217,23 +215,6 @@ def test_rounds_begin_anew_and_end():
     assert state.adversarial == drawn[-1]
   assert finished == [False] * 5 + [True]
   assert drawn[::2] == drawn[1::2] and len(set(drawn)) == 3
-
-
-def test_as_many_rows_as_reported(linear_images):
-  images, labels = linear_images
-  variables, rows = conftest.linear_variables(), []
-
-  def counting(x):
-    jax.debug.callback(lambda n: rows.append(int(n)), jnp.int32(len(x)))
-    return _logits(variables, x)
-
-  base = Oracle(lambda key, x: counting(x))
-  attack = attacks.whitebox_pgd(objectives.logit_cross_entropy(), num_steps=3, num_restarts=2)
-  result = orjax.attack_one(
-    jax.random.key(0), attack, base, jnp.asarray(images[0]), labels[0], max_queries=1000
-  )
-  jax.effects_barrier()
-  assert result.num_queries == sum(rows) == 2 * 4
 
 
 def test_bad_numbers_are_refused():

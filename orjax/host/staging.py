@@ -7,6 +7,7 @@ cuts a function at its queries, compiles the pieces and asks in between.
 
 from collections.abc import Callable
 from typing import Any
+from typing import NamedTuple
 
 import jax
 from jax.extend import core
@@ -113,46 +114,61 @@ def _cut(function, arguments):
   """Compiled pieces of a function, and what asks between them."""
   closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
   jaxpr, structure = closed.jaxpr, jax.tree.structure(shape)
-  cuts = [i for i, eqn in enumerate(jaxpr.eqns) if eqn.primitive is _ask_p]
-  if not cuts:
+  if not any(eqn.primitive is _ask_p for eqn in jaxpr.eqns):
     whole = jax.jit(core.jaxpr_as_fun(closed))
     return lambda leaves, wanted: jax.tree.unflatten(structure, whole(*leaves))
-  variables = lambda atoms: [x for x in atoms if not isinstance(x, core.Literal)]
-  needed = set(variables(jaxpr.outvars))
-  pieces: list[Any] = []
+  pieces = _pieces(jaxpr)
+
+  def call(leaves, wanted):
+    values = dict(zip(jaxpr.constvars, closed.consts)) | dict(zip(jaxpr.invars, leaves))
+    read = lambda x: x.val if isinstance(x, core.Literal) else values[x]
+    for piece, question in pieces:
+      values.update(zip(piece.outputs, piece.program(*map(read, piece.inputs))))
+      if question is not None:
+        answers = _ask_wanted(**question.params, images=read(question.invars[1]), wanted=wanted)
+        values[question.outvars[0]] = jnp.asarray(answers)
+    return jax.tree.unflatten(structure, list(map(read, jaxpr.outvars)))
+
+  return call
+
+
+class _Piece(NamedTuple):
+  """A compiled part of a function, and the variables it reads and makes."""
+
+  inputs: list[Any]
+  outputs: list[Any]
+  program: Callable
+
+
+def _variables(atoms):
+  return [x for x in atoms if not isinstance(x, core.Literal)]
+
+
+def _pieces(jaxpr):
+  """Pairs of a piece and the question behind it, None behind the last."""
+  cuts = [i for i, eqn in enumerate(jaxpr.eqns) if eqn.primitive is _ask_p]
+  needed = set(_variables(jaxpr.outvars))
+  pieces = []
+  # From the end to the beginning: a piece makes what is needed behind it.
   for begin, end in reversed(list(zip([-1, *cuts], [*cuts, len(jaxpr.eqns)]))):
+    question = jaxpr.eqns[end] if end < len(jaxpr.eqns) else None
+    if question is not None:
+      needed = needed - set(question.outvars) | set(_variables(question.invars))
     eqns = jaxpr.eqns[begin + 1 : end]
-    if end < len(jaxpr.eqns):
-      question = jaxpr.eqns[end]
-      needed -= set(question.outvars)
-      needed |= set(variables(question.invars))
-      pieces.insert(0, question)
     made = {v for eqn in eqns for v in eqn.outvars}
-    used = {v for eqn in eqns for v in variables(eqn.invars)} - made
+    used = {v for eqn in eqns for v in _variables(eqn.invars)} - made
     inputs, outputs = list(used), list(needed & made)
-    piece = jaxpr.replace(
+    part = jaxpr.replace(
       constvars=[],
       invars=inputs,
       outvars=outputs,
       eqns=eqns,
       debug_info=jaxpr.debug_info.with_unknown_names(),
     )
-    pieces.insert(0, (inputs, outputs, jax.jit(core.jaxpr_as_fun(core.ClosedJaxpr(piece, [])))))
-    needed = (needed - made) | used
-
-  def call(leaves, wanted):
-    values = dict(zip(jaxpr.constvars, closed.consts)) | dict(zip(jaxpr.invars, leaves))
-    read = lambda x: x.val if isinstance(x, core.Literal) else values[x]
-    for piece in pieces:
-      if isinstance(piece, tuple):
-        inputs, outputs, program = piece
-        values.update(zip(outputs, program(*map(values.__getitem__, inputs))))
-      else:
-        answers = _ask_wanted(**piece.params, images=read(piece.invars[1]), wanted=wanted)
-        values[piece.outvars[0]] = jnp.asarray(answers)
-    return jax.tree.unflatten(structure, list(map(read, jaxpr.outvars)))
-
-  return call
+    program = jax.jit(core.jaxpr_as_fun(core.ClosedJaxpr(part, [])))
+    pieces.insert(0, (_Piece(inputs, outputs, program), question))
+    needed = needed - made | used
+  return pieces
 
 
 def _ask_wanted(endpoint, images, num_repeats, wanted):

@@ -75,9 +75,81 @@ def _check(coarse):
     )
 
 
-def _corner(weights, rows, columns):
-  """A matrix in the upper left corner of one of zeros."""
-  return np.pad(weights, ((0, rows - weights.shape[0]), (0, columns - weights.shape[1])))
+def _corners(pairs, rows, columns):
+  """Enlargements of a line from few to many numbers, for pairs of (few, many).
+
+  Each stands in the upper left corner of a matrix of zeros: float32 [stages, rows, columns].
+  """
+  weights = [geometry.bilinear_weights(few, many) for few, many in pairs]
+  pads = [((0, rows - w.shape[0]), (0, columns - w.shape[1])) for w in weights]
+  return jnp.asarray(np.stack([np.pad(w, pad) for w, pad in zip(weights, pads)]))
+
+
+def _enlargements(sizes, image):
+  """From a modifier to an image along H and along W: [stages, H, S] and [stages, W, S]."""
+  return [
+    _corners([(size, pixels) for size in sizes], pixels, sizes[-1]) for pixels in image.shape[:2]
+  ]
+
+
+def _blocks(side, size):
+  """The block of each line of the array, and whether the line is in use."""
+  lines = jnp.arange(side)
+  return jnp.minimum(lines * _GRID // size, _GRID - 1), lines < size
+
+
+def _importance(modifier, size):
+  """The largest entry of the modifier in each block [8, 8, C]."""
+  block, used = _blocks(len(modifier), size)
+  entries = jnp.where((used[:, None] & used[None, :])[..., None], jnp.abs(modifier), 0)
+  grid = jnp.zeros((_GRID, _GRID, modifier.shape[2]), modifier.dtype)
+  return grid.at[block[:, None], block[None, :]].max(entries)
+
+
+def _log_weights(importance, side, size):
+  """Of every coordinate's chance to be drawn [S, S, C]."""
+  block, used = _blocks(side, size)
+  weights = jnp.log(importance[block[:, None], block[None, :]] + 1e-30)
+  return jnp.where((used[:, None] & used[None, :])[..., None], weights, -jnp.inf)
+
+
+def _bumps(coordinates, tall, wide, channels):
+  """Where each coordinate lifts the image [B, H, W]: an outer product; and in which channel."""
+  side = tall.shape[1]
+  row, column = coordinates // (side * channels), coordinates // channels % side
+  bumps = tall.T[row][:, :, None] * wide.T[column][:, None, :]
+  hit = coordinates[:, None] % channels == jnp.arange(channels)[None]
+  return bumps, hit
+
+
+def _growth(solver, coarse):
+  """`grown(state) -> (stage, state)`: resizes the modifier when it is time.
+
+  It brings the importance up to date, too.
+  """
+  sizes = jnp.asarray(coarse.sizes)
+  resize_at = jnp.asarray(coarse.resize_at, jnp.int32)
+  side = coarse.sizes[-1]
+  growths = _corners(zip(coarse.sizes, (*coarse.sizes[1:], side)), side, side)
+
+  def grown(state):
+    stage = (state.num_steps >= resize_at).sum()
+    before = (state.num_steps - 1 >= resize_at).sum()
+    resizing = stage > before
+    larger = jnp.einsum("st,tuc,vu->svc", growths[before], state.modifier, growths[before])
+    fresh = solver.init(state.modifier.size)
+    select = lambda new, old: jnp.where(resizing, new, old)
+    refreshing = resizing if coarse.importance == "frozen" else stage > 0
+    if coarse.importance == "uniform":
+      refreshing = jnp.zeros_like(resizing)
+    importance = _importance(state.modifier, sizes[before])
+    return stage, state._replace(
+      modifier=select(larger, state.modifier),
+      importance=jnp.where(refreshing, importance, state.importance),
+      solver=jax.tree.map(select, fresh, state.solver),
+    )
+
+  return grown
 
 
 def coarse_to_fine_descent(
@@ -114,37 +186,7 @@ def coarse_to_fine_descent(
   """
   _check(coarse)
   side = coarse.sizes[-1]
-  sizes = jnp.asarray(coarse.sizes)
-  resize_at = jnp.asarray(coarse.resize_at, jnp.int32)
-  growths = jnp.asarray(
-    np.stack(
-      [
-        _corner(geometry.bilinear_weights(a, b), side, side)
-        for a, b in zip(coarse.sizes, (*coarse.sizes[1:], side))
-      ]
-    )
-  )
-
-  def enlargements(height, width):
-    return [
-      jnp.asarray(
-        np.stack(
-          [_corner(geometry.bilinear_weights(size, pixels), pixels, side) for size in coarse.sizes]
-        )
-      )
-      for pixels in (height, width)
-    ]
-
-  def blocks(size):
-    """The block of each line of the array, and whether the line is in use."""
-    lines = jnp.arange(side)
-    return jnp.minimum(lines * _GRID // size, _GRID - 1), lines < size
-
-  def importance_of(modifier, size):
-    block, used = blocks(size)
-    entries = jnp.where((used[:, None] & used[None, :])[..., None], jnp.abs(modifier), 0)
-    grid = jnp.zeros((_GRID, _GRID, modifier.shape[2]), modifier.dtype)
-    return grid.at[block[:, None], block[None, :]].max(entries)
+  grown = _growth(solver, coarse)
 
   def init(key, example):
     del key
@@ -166,61 +208,26 @@ def coarse_to_fine_descent(
       image,
     )
 
-  def grown(state):
-    """Resizes the modifier if it is time, and brings the importance up to date."""
-    stage = (state.num_steps >= resize_at).sum()
-    before = (state.num_steps - 1 >= resize_at).sum()
-    resizing = stage > before
-    larger = jnp.einsum("st,tuc,vu->svc", growths[before], state.modifier, growths[before])
-    fresh = solver.init(state.modifier.size)
-    select = lambda new, old: jnp.where(resizing, new, old)
-    refreshing = resizing if coarse.importance == "frozen" else stage > 0
-    if coarse.importance == "uniform":
-      refreshing = jnp.zeros_like(resizing)
-    importance = jnp.where(
-      refreshing, importance_of(state.modifier, sizes[before]), state.importance
-    )
-    return stage, state._replace(
-      modifier=select(larger, state.modifier),
-      importance=importance,
-      solver=jax.tree.map(select, fresh, state.solver),
-    )
-
-  def log_weights(importance, size):
-    block, used = blocks(size)
-    weights = jnp.log(importance[block[:, None], block[None, :]] + 1e-30)
-    return jnp.where((used[:, None] & used[None, :])[..., None], weights, -jnp.inf)
-
   def step(key, oracle, example, state):
     coordinate_key, query_key = jax.random.split(key)
     image = example.image
-    height, width, channels = image.shape
+    channels = image.shape[2]
     stage, state = grown(state)
-    tall, wide = (weights[stage] for weights in enlargements(height, width))
+    tall, wide = (weights[stage] for weights in _enlargements(coarse.sizes, image))
+    log_weights = _log_weights(state.importance, side, jnp.asarray(coarse.sizes)[stage])
     coordinates = estimators.draw_coordinates(
-      coordinate_key,
-      state.modifier.size,
-      num_coordinates,
-      log_weights(state.importance, sizes[stage]).reshape(-1),
+      coordinate_key, state.modifier.size, num_coordinates, log_weights.reshape(-1)
     )
-    # A coordinate's bump in the image: an outer product, in one channel.
-    row, column = coordinates // (side * channels), coordinates // channels % side
-    bumps = tall.T[row][:, :, None] * wide.T[column][:, None, :]
-    hit = coordinates[:, None] % channels == jnp.arange(channels)[None]
+    bumps, hit = _bumps(coordinates, tall, wide, channels)
     offsets = spacing * bumps[..., None] * hit[:, None, None].astype(image.dtype)
     origin = geometry.to_tanh_space(image)
     here = origin + jnp.einsum("hs,stc,wt->hwc", tall, state.modifier, wide)
     points = geometry.from_tanh_space(
       jnp.concatenate([here[None], here[None] + offsets, here[None] - offsets])
     )
+    reference = geometry.from_tanh_space(origin)
     losses, rows = measure(
-      objective,
-      trade_off,
-      oracle,
-      query_key,
-      points,
-      geometry.from_tanh_space(origin),
-      example.label,
+      objective, trade_off, oracle, query_key, points, reference, example.label
     )
     loss, slopes, curvatures = estimators.central_differences(losses, spacing)
     moves, solver_state = solver.update(state.solver, coordinates, slopes, curvatures)
