@@ -1,0 +1,59 @@
+"""No attack of the panel takes noise for success, once it votes."""
+
+import jax.numpy as jnp
+import numpy as np
+import panel
+import pytest
+
+from orjax import attacks
+from orjax import objectives
+from orjax import oracles
+from orjax import theory
+from orjax.types import Oracle
+
+MARGIN = objectives.margin(confidence=np.inf)
+STDDEV = 0.24
+
+
+def _unmoved():
+  """A classifier of ten classes that is as sure of class 0 whatever it is shown."""
+  answer = jnp.asarray([0.9] + [0.1 / 9] * 9, jnp.float32)
+  return Oracle(lambda key, images: jnp.broadcast_to(answer[None], (len(images), 10)))
+
+
+def _lead():
+  """The lead for one false claim in a hundred trials at this noise."""
+  answer = jnp.asarray([0.9] + [0.1 / 9] * 9, jnp.float32)
+  rate = float(theory.exact_misclassification_rate(answer, STDDEV))
+  return max(int(theory.vote_lead(rate, 0.01 / 2)), 2)
+
+
+@pytest.mark.parametrize(
+  "make",
+  [
+    lambda lead: attacks.square(MARGIN, comparison="sequential", lead=lead),
+    lambda lead: attacks.square(MARGIN, lead=lead),
+    lambda lead: attacks.sign_hunter(MARGIN, comparison="asked_again", lead=lead),
+    lambda lead: attacks.spsa(MARGIN, num_pairs=2, lead=lead),
+    lambda lead: attacks.rays(MARGIN, lead=lead),
+    lambda lead: attacks.pop_skip_jump(MARGIN, lead=lead),
+  ],
+  ids=["sequential", "cached", "sign_hunter", "spsa", "rays", "pop_skip_jump"],
+)
+def test_what_cannot_be_fooled_is_not_claimed(make):
+  images = np.full((200, 4, 4, 1), 0.5, np.float32)
+  labels = np.zeros(200, np.int32)
+  noisy = oracles.with_output_noise(_unmoved(), STDDEV)
+  result = panel.run(make(_lead()), noisy, images, labels, 300)
+  assert np.mean(result.claimed) <= 0.01
+
+
+def test_single_looks_claim_it():
+  """The same, believed at once."""
+  images = np.full((200, 4, 4, 1), 0.5, np.float32)
+  labels = np.zeros(200, np.int32)
+  noisy = oracles.with_output_noise(_unmoved(), STDDEV)
+  for attack in (attacks.square(MARGIN), attacks.rays(MARGIN)):
+    result = panel.run(attack, noisy, images, labels, 300)
+    assert np.mean(result.claimed) > 0.9
+  assert jnp.isfinite(result.loss).all()
