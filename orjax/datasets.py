@@ -23,7 +23,16 @@ class Dataset(NamedTuple):
 
 
 def to_float(images: np.ndarray) -> np.ndarray:
-  """Turns uint8 images in 0..255 into float32 in [0, 1]."""
+  """Turns uint8 images in 0..255 into float32 in [0, 1].
+
+  Raises:
+    ValueError: they are of another type.
+  """
+  if images.dtype != np.uint8:
+    raise ValueError(
+      f"images to convert must be uint8 in 0..255, not {images.dtype}: leave out the conversion of "
+      f"those in [0, 1]"
+    )
   return images.astype(np.float32) / np.float32(255)
 
 
@@ -51,7 +60,8 @@ def load(
 
   Raises:
     ValueError: unknown name or split.
-    FileNotFoundError: the data set was never prepared; the message says what to run.
+    FileNotFoundError: the data set was never prepared; the message says what to run. A
+      damaged cache is set aside before.
   """
   if name not in NAMES:
     raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(NAMES)}")
@@ -67,9 +77,9 @@ def load(
   if name == "digits":
     return _digits(split)
   cache = root / name / f"orjax-{split}.npz"
-  if cache.exists():
-    with np.load(cache) as arrays:
-      return Dataset(arrays["images"], arrays["labels"])
+  cached = files.optional(cache, lambda: _read_cache(cache), None)
+  if cached is not None:
+    return cached
   dataset = _from_tfds(name, split, root)
   _write_cache(cache, dataset)
   return dataset
@@ -147,10 +157,18 @@ def centre_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   return np.asarray(Image.fromarray(part).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
+def _read_cache(path):
+  found = files.read_npz(path, advice="remove it", names=("images", "labels"))
+  try:
+    return checked(found["images"], found["labels"], path.name)
+  except ValueError as e:
+    raise files.Damaged(path, str(e), "remove it") from e
+
+
 def _write_cache(path, dataset):
   try:
-    with files.replacing(path) as temporary:
-      np.savez(temporary, images=dataset.images, labels=dataset.labels)
+    files.remove_leftovers(path.parent)
+    files.write_npz(path, dataset._asdict())
   except OSError:
     pass  # a read-only copy: the next start decodes again
 
@@ -203,8 +221,13 @@ def correctly_classified(
     Indices int [num_images].
 
   Raises:
-    ValueError: there are fewer correctly classified images.
+    ValueError: there are fewer correctly classified images, or not one label a prediction.
   """
+  if predictions.shape != labels.shape:
+    raise ValueError(
+      f"predictions of shape {predictions.shape} and labels of shape {labels.shape} do not go "
+      f"together: pass one of each an image"
+    )
   correct = np.flatnonzero(predictions == labels)
   if num_images > len(correct):
     raise ValueError(

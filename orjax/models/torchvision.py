@@ -2,10 +2,11 @@
 
 import pathlib
 from typing import Any
-import zipfile
 
 import jax
 import numpy as np
+
+from orjax import files
 
 # torchvision's name of a tensor, by the collection and name it has in Flax.
 _NORM = {
@@ -55,6 +56,8 @@ def load(path: str, expected: Any) -> Any:
     place = variables[collection]
     for module in modules:
       place = place.setdefault(module, {})
+      if not isinstance(place, dict):
+        raise ValueError(f"{path} holds {name} and a tensor that has the name of its module")
     place[leaf] = np.ascontiguousarray(tensor, dtype=np.float32)
   _check(path, variables, expected)
   return variables
@@ -64,20 +67,30 @@ def _read(path):
   if not path.is_file():
     raise FileNotFoundError(f"there is no file {path}: pass a .safetensors or .npz file")
   if path.suffix == ".npz":
-    try:
-      with np.load(path) as arrays:
-        return dict(arrays)
-    except (ValueError, zipfile.BadZipFile) as e:
-      raise ValueError(f"{path} is no whole .npz file ({e}): write it again") from e
-  if path.suffix != ".safetensors":
+    tensors = files.read_npz(path, advice="write it again, with np.savez of the state dict")
+  elif path.suffix == ".safetensors":
+    tensors = _read_safetensors(path)
+  else:
     raise ValueError(f"{path} is neither .safetensors nor .npz: save the state dict as one")
-  from safetensors import SafetensorError  # only needed here
-  from safetensors.numpy import load_file
+  for name, tensor in tensors.items():
+    if tensor.dtype.kind not in "fiub" and tensor.dtype.name != "bfloat16":
+      raise ValueError(
+        f"{path} holds {name} of type {tensor.dtype}, which is no number: save the state dict as "
+        f"float32"
+      )
+  return tensors
 
+
+def _read_safetensors(path):
+  from safetensors.numpy import load  # only needed here
+
+  advice = "download it again"
+  with files.opened(path, advice) as file:
+    content = file.read()
   try:
-    return load_file(path)
-  except SafetensorError as e:
-    raise ValueError(f"{path} is no whole .safetensors file ({e}): download it again") from e
+    return load(content)
+  except Exception as e:  # whatever safetensors raises on broken bytes
+    raise files.Damaged(path, files.text_of(e), advice) from e
 
 
 def _check(path, found, expected):
