@@ -11,7 +11,6 @@ from orjax.files.json_lines import append_line
 from orjax.files.json_lines import Line
 from orjax.files.json_lines import mend_lines
 from orjax.files.json_lines import read_lines
-from orjax.files.json_lines import write_sums
 from orjax.files.one_json import digest
 from orjax.files.one_json import plain
 from orjax.files.one_json import read_json
@@ -47,6 +46,5 @@ __all__ = [
   "text_of",
   "write_json",
   "write_npz",
-  "write_sums",
   "write_text",
 ]

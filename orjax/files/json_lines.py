@@ -83,10 +83,20 @@ def append_line(path: str | os.PathLike, content: Any, *, durable: bool = True) 
   Raises:
     OSError: it cannot be written.
   """
+  path = pathlib.Path(path)
   text = json.dumps(content, allow_nan=False).encode()
+  if path.exists() and not _beside(path).exists():
+    _write_sums(path)
   # The sum first: a line without one would pass for a changed one.
   _append(_beside(path), f"{_sum(text)}\n".encode(), durable)
-  _append(pathlib.Path(path), text + b"\n", durable)
+  _append(path, text + b"\n", durable)
+
+
+def _write_sums(path):
+  """Sums of lines that were written before there were sums."""
+  texts = [line.text for line in read_lines(path, advice="move it away, or write elsewhere")]
+  with replacing(_beside(path)) as temporary:
+    temporary.write_text("".join(f"{_sum(text)}\n" for text in texts))
 
 
 def _append(path, text, durable):
@@ -127,17 +137,6 @@ def mend_lines(path: str | os.PathLike) -> None:
       os.truncate(file, file.stat().st_size - len(last))
     except OSError as e:
       raise cannot_write(file, e) from e
-
-
-def write_sums(path: str | os.PathLike, lines: list[Line]) -> None:
-  """Sums of lines that were written before there were sums; those that are there, stay.
-
-  Raises:
-    OSError: they cannot be written.
-  """
-  if lines and not _beside(path).exists():
-    with replacing(_beside(path)) as temporary:
-      temporary.write_text("".join(f"{_sum(line.text)}\n" for line in lines))
 
 
 def _beside(path):

@@ -38,8 +38,6 @@ class Ledger:
     self._path = self.directory / name
     files.mend_lines(self._path)
     self.records = read(directory)
-    if self._path.exists():
-      files.write_sums(self._path, files.read_lines(self._path, advice=_AGAIN))
 
   def append(self, record: dict) -> None:
     """Writes one record and waits until it is on the disk.

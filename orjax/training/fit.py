@@ -7,7 +7,7 @@ gradients inside lax loops many times slower than the same step called from Pyth
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
-import json
+import logging
 import pathlib
 import time
 from typing import NamedTuple
@@ -25,6 +25,7 @@ from orjax.evaluation import accuracy
 from orjax.training.step import Trainer
 
 METRICS = "metrics.jsonl"
+_LOG = logging.getLogger("orjax")
 # Steps between two looks at the metrics, which wait for the device; checkpoints are
 # written at such steps only, so that an interrupted run repeats whole lines of metrics.
 _STEPS_PER_LINE = 10
@@ -34,7 +35,18 @@ def batches(seed: int, num_examples: int, batch_size: int, start: int) -> Iterat
   """Endless index batches [batch_size] from step `start` on; a function of its arguments.
 
   Each epoch is a fresh permutation; its remainder is dropped.
+
+  Raises:
+    ValueError: there are not so many examples, or no such step.
   """
+  if not 1 <= batch_size <= num_examples:
+    raise ValueError(f"batch_size={batch_size} must be between 1 and the {num_examples} examples")
+  if start < 0:
+    raise ValueError(f"start={start} is no step: pass one from 0 on")
+  return _batches(seed, num_examples, batch_size, start)
+
+
+def _batches(seed, num_examples, batch_size, start):
   per_epoch = num_examples // batch_size
   for epoch in range(start // per_epoch, 2**31):
     order = np.random.default_rng([seed, epoch]).permutation(num_examples)
@@ -212,17 +224,11 @@ class _Log:
     self._since = time.monotonic()
     if jax.process_index():
       return
-    self._path.parent.mkdir(parents=True, exist_ok=True)
-    lines = self._path.read_text().splitlines() if self._path.exists() else []
-    kept = []
-    for line in lines:
-      try:
-        if json.loads(line)["step"] <= start:
-          kept.append(line)
-      except ValueError:
-        break  # torn by a power cut
+    files.make_folder(self._path.parent, "pass another folder for the model (--model_dir)")
+    kept = _lines_until(self._path, start)
     with files.replacing(self._path) as temporary:
-      temporary.write_text("".join(f"{line}\n" for line in kept))
+      temporary.write_bytes(b"".join(line + b"\n" for line in kept))
+    files.mend_lines(self._path)
 
   def write(self, step: int, window: list[dict], batch_size: int) -> str:
     """Appends the means over the last steps; returns them in words."""
@@ -234,6 +240,25 @@ class _Log:
         f"the loss is {means['loss']} at step {step}: lower the learning rate or check the data"
       )
     if jax.process_index() == 0:
-      with open(self._path, "a") as file:
-        file.write(json.dumps({"step": step, **means, "images_per_second": rate}) + "\n")
+      # JSON has no infinity: a mean that is none is null.
+      numbers = {name: x if np.isfinite(x) else None for name, x in means.items()}
+      line = {"step": step, **numbers, "images_per_second": rate}
+      try:
+        files.append_line(self._path, line, durable=False)
+      except OSError as e:  # it is for people: the training goes on
+        _LOG.warning("%s", e)
     return f"loss {means['loss']:.4f}, accuracy {means['accuracy']:.3f}, {rate:.0f} images/s"
+
+
+def _lines_until(path, start):
+  """Whole lines of metrics of the first steps; a file with damaged ones is kept, too."""
+  lines = files.optional(path, lambda: files.read_lines(path, advice="remove it"), [])
+  whole = [
+    line
+    for line in lines
+    if isinstance(line.content, dict) and isinstance(line.content.get("step"), int)
+  ]
+  if len(whole) < len(lines):
+    num_damaged = len(lines) - len(whole)
+    files.set_aside(path, f"{num_damaged} of its {len(lines)} lines are damaged and left out")
+  return [line.text for line in whole if line.content["step"] <= start]
