@@ -5,6 +5,7 @@ from typing import Any
 from typing import NamedTuple
 
 import jax
+from jax import core
 import jax.numpy as jnp
 import numpy as np
 
@@ -205,7 +206,7 @@ def evaluate(
 
   trials, verdicts = (whole if on_host else jax.jit(whole))(key, variables, inputs)
   evaluation = _evaluation(trials, verdicts)
-  traced = isinstance(evaluation.finite, jax.core.Tracer)
+  traced = isinstance(evaluation.finite, core.Tracer)
   if not traced and not evaluation.finite.all():
     raise FloatingPointError(
       f"the model answered NaN or infinity for image {int(evaluation.finite.argmin())}: its "
@@ -273,9 +274,7 @@ def _finish(step_all: Callable[[Trial], Trial], trials: Trial, on_host: bool) ->
   """Moves trials until all of them are finished."""
   if not on_host:
     return jax.lax.while_loop(lambda trials: ~trials.finished.all(), step_all, trials)
-  if isinstance(trials.finished, jax.core.Tracer) or isinstance(
-    trials.example.image, jax.core.Tracer
-  ):
+  if isinstance(trials.finished, core.Tracer) or isinstance(trials.example.image, core.Tracer):
     raise ValueError(
       "a model outside JAX cannot be asked inside jit or vmap: call the attack outside"
     )

@@ -15,6 +15,7 @@ from conftest import linear_variables
 import orjax
 from orjax import attacks
 from orjax import engine
+from orjax import host
 from orjax import objectives
 from orjax import oracles
 from orjax import runner
@@ -182,8 +183,16 @@ def test_limits_and_bad_answers(linear_images):
   with pytest.raises(ValueError, match="attempts must be at least 1"):
     oracles.from_host(_fn, 3, attempts=0)
   broken = oracles.from_host(lambda images: 1 / 0, 3)
-  with pytest.raises(ZeroDivisionError):
+  with pytest.raises(ValueError, match="at line .* of test_host.py .ZeroDivisionError") as caught:
     broken.query(jax.random.key(0), jnp.asarray(images))
+  assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_an_endpoint_counts_in_the_sight_of_its_owner(linear_images):
+  endpoint = host.Endpoint(_fn, 3, rows_per_call=3)
+  oracle = oracles.averaged(oracles.from_endpoint(endpoint), 2)
+  oracle.query(jax.random.key(0), jnp.asarray(linear_images[0]))
+  assert (endpoint.num_rows, endpoint.num_requests) == (16, 6)
 
 
 class _Server(http.server.BaseHTTPRequestHandler):

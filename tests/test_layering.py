@@ -40,7 +40,7 @@ FLOORS = {
   "files": ("told", "whole", "arrays one_json", "json_lines", "__init__"),
   "records": ("fields folder", "manifest statistics", "*", "__init__"),
   "oracles": ("flat_batch", "sources attackers", "__init__"),
-  "host": ("faults", "endpoint", "staging", "__init__"),
+  "host": ("faults jax_internals", "endpoint", "staging", "__init__"),
   "attacks": ("solvers starts", "steps", "wrappers", "*", "__init__"),
   "engine": ("trials", "programs", "tasks", "slots snapshots", "runner", "__init__"),
   "training": ("step", "adversary augmentation optimizers", "fit", "__init__"),

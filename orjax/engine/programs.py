@@ -7,7 +7,6 @@ loop. Knows no files, no queue and no clock; `runner` has those.
 
 from collections.abc import Callable
 import functools
-import time
 from typing import Any
 from typing import NamedTuple
 
@@ -27,16 +26,7 @@ from orjax.types import Objective
 from orjax.verification import Verdict
 from orjax.verification import verify
 
-_SECONDS_ON_HOST = 5.0  # between two looks, where a model outside JAX may be slow
 _ROWS_OF_VERDICTS = 2048  # that a random network sees at a time: enough to be busy
-
-
-class Halted(Exception):
-  """A step failed outside JAX; `trials` are as before it, `__cause__` says why."""
-
-  def __init__(self, trials: Trial):
-    super().__init__("a step failed outside JAX")
-    self.trials = trials
 
 
 class Inputs(NamedTuple):
@@ -64,7 +54,7 @@ class Programs(NamedTuple):
   refill: Callable
   advance: Callable
   verify: Callable
-  on_host: bool
+  endpoints: tuple[host.Endpoint, ...]
 
 
 def start(work: Work, seed_key: Key, inputs: Inputs) -> Trial:
@@ -123,27 +113,38 @@ def judge_wanted(
   return jax.lax.while_loop(left, judge_next, (jnp.int32(0), verdicts))[1]
 
 
-def asks_host(threat_model: ThreatModel, variables: Any, setting: Any, image: Any) -> bool:
-  """Whether anybody asks a model outside JAX."""
+def endpoints(
+  threat_model: ThreatModel, variables: Any, setting: Any, image: Any
+) -> tuple[host.Endpoint, ...]:
+  """Models outside JAX that somebody asks."""
   oracles = (
     threat_model.clean(variables),
     threat_model.defended(variables, setting),
     threat_model.asked(variables, setting),
   )
-  return any(host.asks(oracle.query, jax.random.key(0), image[None]) for oracle in oracles)
+  found = (host.endpoints(oracle.query, jax.random.key(0), image[None]) for oracle in oracles)
+  return tuple(dict.fromkeys(endpoint for some in found for endpoint in some))
 
 
-def make(work: Work, mesh: jax.sharding.Mesh, *, on_host: bool = False) -> Programs:
+def asks_host(threat_model: ThreatModel, variables: Any, setting: Any, image: Any) -> bool:
+  """Whether anybody asks a model outside JAX."""
+  return bool(endpoints(threat_model, variables, setting, image))
+
+
+def make(
+  work: Work, mesh: jax.sharding.Mesh, endpoints: tuple[host.Endpoint, ...] = ()
+) -> Programs:
   """Makes the programs of a run over slots sharded along the one axis of `mesh`.
 
-  With `on_host` the threat model asks models outside JAX; then `mesh` has one device, and
+  With `endpoints` the threat model asks models outside JAX; then `mesh` has one device, and
   what is compiled are the pieces between the questions.
 
   `refill(seed, trials, inputs, places)` puts a trial of each of `inputs` into the slot of
   that number, nowhere for a number that no slot has; `advance(seed, variables, trials,
   max_queries, chunk, max_idle)` moves all by at most `chunk` steps and comes back early
-  when more than `max_idle` slots of a device are finished, with the number of steps each
-  device did; `verify(seed, variables, trials, wanted)` judges the wanted slots.
+  when more than `max_idle` slots of a device are finished, or after one step with
+  `endpoints`, with the number of steps each device did; `verify(seed, variables, trials,
+  wanted)` judges the wanted slots.
   """
 
   def step_all(seed, variables, max_queries, trials):
@@ -155,7 +156,9 @@ def make(work: Work, mesh: jax.sharding.Mesh, *, on_host: bool = False) -> Progr
     place = lambda old, new: old.at[places].set(new, mode="drop")
     return jax.tree.map(place, trials, started)
 
-  return (_staged if on_host else _compiled)(work, mesh, step_all, refill)
+  if endpoints:
+    return _staged(work, endpoints, step_all, refill)
+  return _compiled(work, mesh, step_all, refill)
 
 
 def _compiled(work, mesh, step_all, refill):
@@ -194,13 +197,12 @@ def _compiled(work, mesh, step_all, refill):
     sharded(refill_own, everywhere, slots, everywhere, everywhere),
     sharded(advance, everywhere, everywhere, slots, everywhere, everywhere, everywhere),
     sharded(verify_own, everywhere, everywhere, slots, slots),
-    on_host=False,
+    endpoints=(),
   )
 
 
-def _staged(work, mesh, step_all, refill):
+def _staged(work, endpoints, step_all, refill):
   """Programs that stop at every question to a model outside JAX."""
-  del mesh
   staged_step = host.staged(step_all)
 
   @host.staged
@@ -208,22 +210,16 @@ def _staged(work, mesh, step_all, refill):
     return jax.vmap(functools.partial(judge, work, jax.random.key(seed), variables))(trials)
 
   def advance(seed, variables, trials, max_queries, chunk, max_idle):
-    deadline = time.monotonic() + _SECONDS_ON_HOST
-    for num_done in range(chunk):
-      finished = np.asarray(trials.finished)
-      late = num_done and time.monotonic() > deadline
-      if finished.all() or finished.sum() > max_idle or late:
-        return trials, np.array([num_done])
-      try:
-        trials = staged_step(seed, variables, max_queries, trials, wanted=~finished)
-      except BaseException as e:  # an interrupt too: what was asked is worth keeping
-        raise Halted(trials) from e
-    return trials, np.array([chunk])
+    del chunk, max_idle  # a look after every step: what was asked for it must not be lost
+    going = ~np.asarray(trials.finished)
+    if not going.any():
+      return trials, np.array([0])
+    return staged_step(seed, variables, max_queries, trials, wanted=going), np.array([1])
 
   def verify_wanted(seed, variables, trials, wanted):
     return judge_all(seed, variables, trials, wanted=wanted)
 
-  return Programs(jax.jit(refill), advance, verify_wanted, on_host=True)
+  return Programs(jax.jit(refill), advance, verify_wanted, endpoints)
 
 
 def idle_trials(work: Work, seed: np.uint32, inputs: Inputs, num_slots: int) -> Trial:

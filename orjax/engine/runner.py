@@ -9,6 +9,7 @@ a `Plan` changes a record.
 import collections
 from collections.abc import Iterator
 import dataclasses
+import logging
 import time
 from typing import Any
 from typing import NamedTuple
@@ -21,17 +22,18 @@ from orjax import progress
 from orjax.engine import programs as programs_lib
 from orjax.engine import snapshots
 from orjax.engine.programs import Work
+from orjax.engine.slots import Held
 from orjax.engine.slots import rows_and_queries
 from orjax.engine.slots import Slots
 from orjax.engine.tasks import inputs
 from orjax.engine.tasks import Outcome
-from orjax.engine.tasks import outcomes
-from orjax.engine.tasks import Report
 from orjax.engine.tasks import Task
 from orjax.engine.trials import check_budget
 from orjax.threats import ThreatModel
 from orjax.types import Attack
 from orjax.types import Objective
+
+_LOG = logging.getLogger("orjax")
 
 
 class Plan(NamedTuple):
@@ -41,10 +43,13 @@ class Plan(NamedTuple):
     slots_per_device: trials at a time on each device. One value gives the same bits on
       any number of devices and processes; on a convolutional network another value may
       round differently, as the network's batch has another shape.
-    chunk: steps at most between two looks by the host.
+    chunk: steps at most between two looks by the host; a model outside JAX is looked after
+      at every step.
     devices: local devices; None means all.
-    snapshot: file that holds the slots of an interrupted run; None keeps none.
+    snapshot: file that holds what an interrupted run had not done with, whatever ended it:
+      an error, a signal, the caller; None keeps none.
     seconds_between_snapshots: how much work a kill costs at most.
+    request: names all that the trials depend on; a snapshot of another request is set aside.
   """
 
   slots_per_device: int = 4
@@ -52,6 +57,7 @@ class Plan(NamedTuple):
   devices: tuple | None = None
   snapshot: str | None = None
   seconds_between_snapshots: float = 60.0
+  request: str = ""
 
 
 @dataclasses.dataclass
@@ -78,6 +84,7 @@ class Statistics:
 
 
 def _check(tasks, attack, threat_model, variables, max_queries):
+  """Refuses what cannot be run; returns what one step asks."""
   shape = tasks[0].image.shape
   for task in tasks:
     wanted = (
@@ -91,6 +98,7 @@ def _check(tasks, attack, threat_model, variables, max_queries):
       )
   _, queries = rows_and_queries(attack, threat_model, variables, tasks[0])
   check_budget(queries, max_queries)
+  return queries
 
 
 def run(
@@ -124,44 +132,45 @@ def run(
     statistics: filled in where given.
 
   Yields:
-    An `Outcome` per task, in the order in which they finish.
+    An `Outcome` per task, in the order in which they finish. One that the caller had not
+    done with, as it asked for no other, is yielded again when the run goes on.
 
   Raises:
     ValueError: a budget below one step, or images that do not fit.
-    FloatingPointError: the model answered NaN or infinity.
+    FloatingPointError: the model answered NaN or infinity, after what else was finished.
+    ConnectionError: a model outside JAX did not answer.
   """
   share = sorted(tasks, key=lambda task: -task.expected_steps)
   share = share[jax.process_index() :: jax.process_count()]
   if not share:
     return
-  _check(share, attack, threat_model, variables, max_queries)
+  queries = _check(share, attack, threat_model, variables, max_queries)
   first = inputs(share[0])
-  on_host = programs_lib.asks_host(threat_model, variables, first.setting, first.image)
+  endpoints = programs_lib.endpoints(threat_model, variables, first.setting, first.image)
   devices = plan.devices or tuple(jax.local_devices())
-  devices = devices[:1] if on_host else devices
+  devices = devices[:1] if endpoints else devices
   mesh = jax.make_mesh(
     (len(devices),), ("slots",), devices=devices, axis_types=(jax.sharding.AxisType.Auto,)
   )
   work = Work(attack, objective, threat_model, num_draws)
   job = _Job(
-    programs_lib.make(work, mesh, on_host=on_host),
+    programs_lib.make(work, mesh, endpoints),
     jax.device_put(variables, jax.NamedSharding(mesh, P())),
     np.uint32(seed),
     np.int32(max_queries),
+    max(1, queries * plan.slots_per_device // (2 * num_draws + 2)),
     plan,
   )
-  num_slots = len(devices) * plan.slots_per_device
-  idle = programs_lib.idle_trials(work, job.seed, first, num_slots)
-  slots = Slots(plan.slots_per_device, idle, [None] * num_slots)
+  idle = programs_lib.idle_trials(work, job.seed, first, len(devices) * plan.slots_per_device)
+  held = Held(idle, (None,) * len(idle.finished))
   if plan.snapshot:
-    restored = snapshots.restore(plan.snapshot, idle, share)
-    slots = Slots(plan.slots_per_device, *restored)
-  held = {id(task) for task in slots.occupants}
-  pending = collections.deque(task for task in share if id(task) not in held)
+    held = snapshots.restore(plan.snapshot, idle, share, plan.request, endpoints)
+  known = {id(task) for task in (*held.occupants, *(x.task for x in held.in_hand))}
+  pending = collections.deque(task for task in share if id(task) not in known)
   label = f"attacking on {len(devices)} x {plan.slots_per_device} slots"
   with progress.Progress(len(share), unit="trials", label=label) as bar:
     tally = _Tally(Statistics() if statistics is None else statistics, bar)
-    yield from _loop(job, slots, pending, tally)
+    yield from _saved(job, Slots(plan.slots_per_device, held), pending, tally)
   if plan.snapshot:
     snapshots.remove(plan.snapshot)
 
@@ -173,6 +182,7 @@ class _Job(NamedTuple):
   variables: Any
   seed: np.uint32
   max_queries: np.int32
+  verdicts_at_once: int
   plan: Plan
 
 
@@ -208,19 +218,31 @@ class _Tally:
     self._bar.update(num_new, f"{speed}, claimed success {share}")
 
 
+def _saved(job, slots, pending, tally):
+  """All that is to be done; whatever ends it before is saved first.
+
+  That may be an error of the model or of the caller, who closes the generator, or a signal.
+  """
+  try:
+    yield from _loop(job, slots, pending, tally)
+  except BaseException as e:
+    _save(job, slots)
+    if isinstance(e, ConnectionError) and job.plan.snapshot:
+      raise ConnectionError(f"{e}; run again when it does, and the run goes on where it was") from e
+    raise
+
+
 def _loop(job, slots, pending, tally):
   """Fill, advance, hand out, until nothing is left."""
-  delivery, last_snapshot = None, time.monotonic()
-  while pending or slots.busy.any() or delivery:
+  last_snapshot = time.monotonic()
+  restored = np.asarray(slots.trials.finished) & slots.busy
+  yield from _judged(job, slots, restored, tally)
+  yield from _handed_out(slots, tally)
+  while pending or slots.busy.any() or slots.held.unread:
     slots.fill(job.programs, job.seed, pending)
     busy = slots.busy
-    num_done, failure = _advance(job, slots, bool(pending)) if busy.any() else (None, None)
-    if delivery:  # while the device works
-      yield from _hand_out(delivery, tally)
-      delivery = None
-    if failure:
-      _save(job.plan, slots)
-      raise failure
+    num_done = _advance(job, slots, bool(pending)) if busy.any() else None
+    yield from _handed_out(slots, tally)  # while the device works
     if num_done is None:
       continue
     finished, num_queries = jax.device_get((slots.trials.finished, slots.trials.num_queries))
@@ -228,53 +250,58 @@ def _loop(job, slots, pending, tally):
     slots.num_queries = num_queries.astype(np.int64)
     tally.steps(int(num_done.sum()) * slots.per_device, num_new)
     tally.show(0)
-    if (finished & busy).any():
-      delivery = _judge(job, slots, finished & busy)
-      if job.programs.on_host:  # nothing is asynchronous here, and nothing asked may be lost
-        yield from _hand_out(delivery, tally)
-        delivery = None
+    yield from _judged(job, slots, finished & busy, tally)
     if time.monotonic() - last_snapshot > job.plan.seconds_between_snapshots:
-      _save(job.plan, slots)
+      _save(job, slots)
       last_snapshot = time.monotonic()
 
 
 def _advance(job, slots, more):
-  """Moves all slots; returns the steps of each device, and what went wrong outside JAX."""
+  """Moves all slots; returns the steps of each device."""
   # Come back to refill as soon as a few slots are idle; at the end there is no hurry.
   max_idle = slots.per_device // 20 if more else slots.per_device
-  try:
-    slots.trials, num_done = job.programs.advance(
-      job.seed,
-      job.variables,
-      slots.trials,
-      job.max_queries,
-      np.int32(job.plan.chunk),
-      np.int32(max_idle),
-    )
-  except programs_lib.Halted as halted:
-    slots.trials = halted.trials
-    return None, halted.__cause__
-  return num_done, None
+  trials, num_done = job.programs.advance(
+    job.seed,
+    job.variables,
+    slots.trials,
+    job.max_queries,
+    np.int32(job.plan.chunk),
+    np.int32(max_idle),
+  )
+  slots.move(trials)
+  return num_done
 
 
-def _judge(job, slots, done):
-  """Frees the `done` slots: their tasks by slot, what to read of the trials, the verdicts."""
-  try:
-    verdicts = job.programs.verify(job.seed, job.variables, slots.trials, done)
-  except BaseException:
-    _save(job.plan, slots)
-    raise
-  return slots.free(done), Report.of(slots.trials), verdicts
+def _judged(job, slots, done, tally):
+  """Frees the `done` slots; their outcomes are read when the device is at work again.
+
+  With a model outside JAX nothing is asynchronous, so they are handed out at once. There
+  no question has more rows than a step, or the verdict on one trial: what a signal costs.
+  """
+  if not job.programs.endpoints:
+    if done.any():
+      slots.free(done, job.programs.verify(job.seed, job.variables, slots.trials, done))
+    return
+  numbers = np.flatnonzero(done)
+  for begin in range(0, len(numbers), job.verdicts_at_once):
+    some = np.isin(np.arange(len(done)), numbers[begin : begin + job.verdicts_at_once])
+    slots.free(some, job.programs.verify(job.seed, job.variables, slots.trials, some))
+    yield from _handed_out(slots, tally)
 
 
-def _save(plan, slots):
-  if plan.snapshot:
-    snapshots.save(plan.snapshot, slots.trials, slots.occupants)
-
-
-def _hand_out(delivery, tally):
-  """Reads finished slots off the device, as `Outcome`s."""
-  for outcome in outcomes(*delivery):
+def _handed_out(slots, tally):
+  """Yields outcomes that are ready, and counts them."""
+  for outcome in slots.hand_out():
     tally.outcome(outcome)
     yield outcome
     tally.show(1)
+
+
+def _save(job, slots):
+  """Writes what is held; the run can do without."""
+  if not job.plan.snapshot:
+    return
+  try:
+    snapshots.save(job.plan.snapshot, slots.held, job.plan.request, job.programs.endpoints)
+  except Exception as e:  # a full disk, or a device that has failed
+    _LOG.warning("what the slots hold is not saved (%s): an interrupted run starts it again", e)

@@ -1,6 +1,5 @@
 """What there is to do, on the host: trials to run, and what came of them."""
 
-from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
@@ -78,7 +77,9 @@ class Report(NamedTuple):
     return cls(trials.state.adversarial, *(getattr(trials, name) for name in cls._fields[1:]))
 
 
-def outcomes(tasks: dict[int, Task], report: Report, verdicts: Verdict) -> Iterator[Outcome]:
+def outcomes(
+  tasks: dict[int, Task], report: Report, verdicts: Verdict
+) -> tuple[list[Outcome], FloatingPointError | None]:
   """Reads the outcomes of finished slots off the device.
 
   Args:
@@ -86,25 +87,33 @@ def outcomes(tasks: dict[int, Task], report: Report, verdicts: Verdict) -> Itera
     report: of all slots.
     verdicts: likewise.
 
-  Raises:
-    FloatingPointError: the model answered NaN or infinity.
+  Returns:
+    What came of the trials whose model answered numbers throughout, and what is wrong with
+    the first of the others.
   """
   report, verdicts = jax.device_get((report, verdicts))
+  found, failure = [], None
   for slot, task in tasks.items():
     trial, verdict = jax.tree.map(lambda x: x[slot], (report, verdicts))
     if trial.broken or not verdict.finite:
-      raise FloatingPointError(
+      failure = failure or FloatingPointError(
         f"the model answered NaN or infinity for image {task.index} (after "
         f"{trial.num_steps} steps): its robustness cannot be measured; check its weights"
       )
-    yield Outcome(
-      task,
-      trial.adversarial,
-      bool(trial.claimed),
-      int(trial.num_steps),
-      int(trial.num_queries),
-      int(trial.num_zero_gradients) / int(trial.num_steps),
-      bool(verdict.clean_success),
-      float(verdict.defended_success_rate),
-      float(verdict.noise_error_rate),
-    )
+    else:
+      found.append(_outcome(task, trial, verdict))
+  return found, failure
+
+
+def _outcome(task, trial, verdict):
+  return Outcome(
+    task,
+    trial.adversarial,
+    bool(trial.claimed),
+    int(trial.num_steps),
+    int(trial.num_queries),
+    int(trial.num_zero_gradients) / int(trial.num_steps),
+    bool(verdict.clean_success),
+    float(verdict.defended_success_rate),
+    float(verdict.noise_error_rate),
+  )

@@ -6,22 +6,18 @@ cuts a function at its queries, compiles the pieces and asks in between.
 """
 
 from collections.abc import Callable
+import contextlib
 from typing import Any
 from typing import NamedTuple
 
 import jax
-from jax.extend import core
-from jax.interpreters import batching
-from jax.interpreters import mlir
 import jax.numpy as jnp
 import numpy as np
 
+from orjax.host import jax_internals
 from orjax.host.endpoint import Endpoint
 
 _BYTES_PER_CALL = 2**28  # of images that are asked several times: see `_ask_wanted`
-
-
-_ask_p = core.Primitive("ask_host")
 
 
 def ask(endpoint: Endpoint, key: jax.Array, images: jax.Array) -> jax.Array:
@@ -33,18 +29,14 @@ def ask(endpoint: Endpoint, key: jax.Array, images: jax.Array) -> jax.Array:
   return _ask_p.bind(jax.random.key_data(key), images, endpoint=endpoint, num_repeats=1)[0]
 
 
-@_ask_p.def_impl
-def _impl(tag, images, *, endpoint, num_repeats):
+def _answer(tag, images, *, endpoint, num_repeats):
   del tag
   return jnp.asarray(_ask_wanted(endpoint, images, num_repeats, None))
 
 
-@_ask_p.def_abstract_eval
-def _abstract(tag, images, *, endpoint, num_repeats):
+def _shape(tag, images, *, endpoint, num_repeats):
   del tag
-  return jax.core.ShapedArray(
-    (num_repeats, images.shape[0], endpoint.num_classes), np.dtype("float32")
-  )
+  return (num_repeats, images.shape[0], endpoint.num_classes), np.dtype("float32")
 
 
 def _batch(arguments, axes, *, endpoint, num_repeats):
@@ -65,25 +57,38 @@ def _batch(arguments, axes, *, endpoint, num_repeats):
   return answers.reshape(num_repeats, size, -1, endpoint.num_classes), 1
 
 
-batching.primitive_batchers[_ask_p] = _batch
-
-
-def _lowering(*unused, **unused_too):
-  del unused, unused_too
-  raise ValueError(
-    "a model outside JAX cannot be asked from inside a compiled function or a "
+_ask_p = jax_internals.primitive(
+  "ask_host",
+  jax_internals.Rules(
+    _answer,
+    _shape,
+    _batch,
+    not_compiled="a model outside JAX cannot be asked from inside a compiled function or a "
     "loop of JAX's: ask it outside of jit, and bound its calls with "
-    "from_host(rows_per_call=), not in_chunks"
-  )
+    "from_host(rows_per_call=), not in_chunks",
+    no_gradient="a model outside JAX has no gradient: choose an attack that only asks, such as "
+    "zoo, ql or bandits, or pass the network itself to from_predict",
+  ),
+)
 
 
-mlir.register_lowering(_ask_p, _lowering)
+def endpoints(function: Callable, *arguments) -> tuple[Endpoint, ...]:
+  """The endpoints that a function asks, in places where `staged` can."""
+  jaxpr, *_ = jax_internals.traced(function, *arguments)
+  return _endpoints(jaxpr)
+
+
+def _endpoints(jaxpr):
+  return tuple(dict.fromkeys(eqn.params["endpoint"] for eqn in jaxpr.eqns if _asks(eqn)))
+
+
+def _asks(eqn):
+  return eqn.primitive is _ask_p
 
 
 def asks(function: Callable, *arguments) -> bool:
   """Whether a function asks an endpoint, in a place where `staged` can."""
-  jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-  return any(eqn.primitive is _ask_p for eqn in jaxpr.eqns)
+  return bool(endpoints(function, *arguments))
 
 
 def staged(function: Callable) -> Callable:
@@ -95,12 +100,13 @@ def staged(function: Callable) -> Callable:
   Returns:
     `call(*arguments, wanted=None)`. If `wanted`, bool [S], is given, queries that are
     vmapped over S things are asked for the wanted ones only; the others are answered 0.
+    A call that fails leaves the answers that it had to the endpoints, for the next one.
   """
   compiled = {}
 
   def call(*arguments, wanted: np.ndarray | None = None):
     leaves, structure = jax.tree.flatten(arguments)
-    if any(isinstance(x, jax.core.Tracer) for x in leaves):
+    if jax_internals.is_traced(*leaves):
       return function(*arguments)
     signature = structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
     if signature not in compiled:
@@ -112,22 +118,21 @@ def staged(function: Callable) -> Callable:
 
 def _cut(function, arguments):
   """Compiled pieces of a function, and what asks between them."""
-  closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
-  jaxpr, structure = closed.jaxpr, jax.tree.structure(shape)
-  if not any(eqn.primitive is _ask_p for eqn in jaxpr.eqns):
-    whole = jax.jit(core.jaxpr_as_fun(closed))
-    return lambda leaves, wanted: jax.tree.unflatten(structure, whole(*leaves))
-  pieces = _pieces(jaxpr)
+  jaxpr, constants, structure = jax_internals.traced(function, *arguments)
+  asked, pieces = _endpoints(jaxpr), _pieces(jaxpr)
 
   def call(leaves, wanted):
-    values = dict(zip(jaxpr.constvars, closed.consts)) | dict(zip(jaxpr.invars, leaves))
-    read = lambda x: x.val if isinstance(x, core.Literal) else values[x]
-    for piece, question in pieces:
-      values.update(zip(piece.outputs, piece.program(*map(read, piece.inputs))))
-      if question is not None:
-        answers = _ask_wanted(**question.params, images=read(question.invars[1]), wanted=wanted)
-        values[question.outvars[0]] = jnp.asarray(answers)
-    return jax.tree.unflatten(structure, list(map(read, jaxpr.outvars)))
+    values = dict(zip(jaxpr.constvars, constants)) | dict(zip(jaxpr.invars, leaves))
+    with contextlib.ExitStack() as together:
+      for endpoint in asked:
+        together.enter_context(endpoint.together())
+      for piece, question in pieces:
+        read = lambda atom: (jax_internals.constant(atom) or (values[atom],))[0]
+        values.update(zip(piece.outputs, piece.program(*map(read, piece.inputs))))
+        if question is not None:
+          answers = _ask_wanted(**question.params, images=read(question.invars[1]), wanted=wanted)
+          values[question.outvars[0]] = jnp.asarray(answers)
+      return jax.tree.unflatten(structure, list(map(read, jaxpr.outvars)))
 
   return call
 
@@ -141,34 +146,32 @@ class _Piece(NamedTuple):
 
 
 def _variables(atoms):
-  return [x for x in atoms if not isinstance(x, core.Literal)]
+  """The variables among atoms, each once and in order: a set's order changes with every run."""
+  return dict.fromkeys(atom for atom in atoms if jax_internals.constant(atom) is None)
 
 
 def _pieces(jaxpr):
   """Pairs of a piece and the question behind it, None behind the last."""
-  cuts = [i for i, eqn in enumerate(jaxpr.eqns) if eqn.primitive is _ask_p]
-  needed = set(_variables(jaxpr.outvars))
+  cuts = [i for i, eqn in enumerate(jaxpr.eqns) if _asks(eqn)]
+  needed = _variables(jaxpr.outvars)
   pieces = []
   # From the end to the beginning: a piece makes what is needed behind it.
   for begin, end in reversed(list(zip([-1, *cuts], [*cuts, len(jaxpr.eqns)]))):
     question = jaxpr.eqns[end] if end < len(jaxpr.eqns) else None
     if question is not None:
-      needed = needed - set(question.outvars) | set(_variables(question.invars))
+      needed = _without(needed, question.outvars) | _variables(question.invars)
     eqns = jaxpr.eqns[begin + 1 : end]
-    made = {v for eqn in eqns for v in eqn.outvars}
-    used = {v for eqn in eqns for v in _variables(eqn.invars)} - made
-    inputs, outputs = list(used), list(needed & made)
-    part = jaxpr.replace(
-      constvars=[],
-      invars=inputs,
-      outvars=outputs,
-      eqns=eqns,
-      debug_info=jaxpr.debug_info.with_unknown_names(),
-    )
-    program = jax.jit(core.jaxpr_as_fun(core.ClosedJaxpr(part, [])))
+    made = dict.fromkeys(v for eqn in eqns for v in eqn.outvars)
+    used = _without(_variables(v for eqn in eqns for v in eqn.invars), made)
+    inputs, outputs = list(used), [v for v in made if v in needed]
+    program = jax_internals.part(jaxpr, eqns, inputs, outputs)
     pieces.insert(0, (_Piece(inputs, outputs, program), question))
-    needed = needed - made | used
+    needed = _without(needed, made) | used
   return pieces
+
+
+def _without(variables, others):
+  return {v: None for v in variables if v not in others}
 
 
 def _ask_wanted(endpoint, images, num_repeats, wanted):

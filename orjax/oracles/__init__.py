@@ -8,6 +8,7 @@ Read from the inside out, a composition is the threat model:
 from orjax.defenses.noise import with_output_noise
 from orjax.oracles.attackers import averaged
 from orjax.oracles.attackers import in_chunks
+from orjax.oracles.sources import from_endpoint
 from orjax.oracles.sources import from_host
 from orjax.oracles.sources import from_predict
 from orjax.oracles.sources import from_random_predict
@@ -15,6 +16,7 @@ from orjax.precision import full_precision
 
 __all__ = [
   "averaged",
+  "from_endpoint",
   "from_host",
   "from_predict",
   "from_random_predict",

@@ -1,6 +1,7 @@
 """Where answers come from: a classifier in JAX, a random one, any callable."""
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
@@ -109,6 +110,7 @@ def from_host(
   max_rows: int | None = None,
   attempts: int = 5,
   first_wait: float = 1.0,
+  longest_wait: float = 60.0,
 ) -> Oracle:
   """Asks any Python callable: a model of another framework, a remote endpoint.
 
@@ -120,37 +122,46 @@ def from_host(
   run is resumed.
 
   Args:
-    fn: from a float32 array [B, H, W, C] to answers [B, K], any B. What may pass is retried:
-      an `OSError` (a lost connection, a timeout; raise a `ConnectionError` for a client with
-      errors of its own) or an `HTTPException`, but no HTTP status below 500 other than 408
-      and 429. Any other error ends the run.
+    fn: from a float32 array [B, H, W, C], which is its own to change, to finite numbers
+      [B, K], any B. What may pass is retried: a lost connection or a timeout (an `OSError` or
+      `HTTPException`, or what httpx has for it; raise a `ConnectionError` for a client with
+      errors of its own) and the HTTP statuses 408, 429 and from 500 on, as urllib, requests
+      and httpx tell them. Any other error ends the run.
     num_classes: K.
     rows_per_call: rows a call at most; None for no limit.
     max_rows: rows sent in the life of this oracle, never exceeded; failed calls count.
     attempts: calls for the same rows before giving up with a `ConnectionError`.
-    first_wait: seconds before the second attempt, doubled for each further one.
+    first_wait: seconds before the second attempt, doubled for each further one; each wait is
+      up to half as long again, at random.
+    longest_wait: of these seconds, also where the server's `Retry-After`, which is
+      respected, wants more.
 
   Returns:
     An `Oracle`, one query a row.
 
   Raises:
-    ValueError: a number below 1 (`max_rows`, `first_wait`: below 0).
+    ValueError: a number below 1 (`num_classes`: 2; `max_rows` and waits: 0).
   """
-  for name, value, least in (
-    ("num_classes", num_classes, 2),
-    ("attempts", attempts, 1),
-    ("rows_per_call", rows_per_call, 1),
-    ("max_rows", max_rows, 0),
-    ("first_wait", first_wait, 0),
-  ):
-    if value is not None and value < least:
-      raise ValueError(f"{name} must be at least {least}, not {value}")
-  endpoint = host.Endpoint(
-    fn,
-    num_classes,
-    rows_per_call=rows_per_call,
-    max_rows=max_rows,
-    attempts=attempts,
-    first_wait=first_wait,
+  patience = host.Patience(attempts, first_wait, longest_wait)
+  return from_endpoint(
+    host.Endpoint(
+      fn, num_classes, rows_per_call=rows_per_call, max_rows=max_rows, patience=patience
+    )
   )
-  return Oracle(lambda key, images: host.ask(endpoint, key, images))
+
+
+def from_endpoint(endpoint: host.Endpoint) -> Oracle:
+  """Asks what `from_host` does, of an endpoint that counts in the sight of its owner.
+
+  Args:
+    endpoint: a callable and how it is asked.
+
+  Returns:
+    An `Oracle`, one query a row.
+
+  Example:
+    endpoint = host.Endpoint(fn, 10, rows_per_call=64)
+    result = orjax.attack_batch(key, attack, oracles.from_endpoint(endpoint), images, labels, ...)
+    print(endpoint.num_rows, "rows in", endpoint.num_requests, "requests")
+  """
+  return Oracle(functools.partial(host.ask, endpoint))
