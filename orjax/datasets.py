@@ -5,6 +5,7 @@ instant and does not need TFDS. The order is TFDS's own: it is not the order of 
 """
 
 import pathlib
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -104,7 +105,7 @@ def _from_tfds(name, split, root):
   )
 
 
-def _source(name, split, root):
+def _source(name, split, root) -> Any:
   """TFDS's own random access to a prepared split."""
   how = (
     f'prepare it once with `python -c "import tensorflow_datasets as tfds; '
@@ -154,7 +155,7 @@ def centre_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   part = image[top : top + rows, left : left + columns]
   if part.shape[:2] == tuple(size):
     return part
-  return np.asarray(Image.fromarray(part).resize(size[::-1], Image.Resampling.BILINEAR))
+  return np.asarray(Image.fromarray(part).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def _read_cache(path):

@@ -22,7 +22,7 @@ class Defense(NamedTuple):
 
   name: str
   wrap: Callable[[Oracle, Any], Oracle]
-  settings: Callable[[float], dict[str, float]]
+  settings: Callable[[float], dict[str, Any]]
   axis: str = "strength"
   default: tuple[float, ...] = (0.0,)
 

@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from orjax.precision import full_precision
 from orjax.threats import Defense
@@ -12,7 +13,7 @@ from orjax.types import Oracle
 _DRAW_MULTIPLE = 128
 
 
-def with_output_noise(oracle: Oracle, stddev: jax.Array, *, mean: jax.Array = 0.0) -> Oracle:
+def with_output_noise(oracle: Oracle, stddev: ArrayLike, *, mean: ArrayLike = 0.0) -> Oracle:
   """Adds Gaussian noise to every answer: the paper's defense (section 5).
 
   d(p) = p + eps, eps ~ N(mean, Sigma), drawn anew for every row of every query. As in

@@ -39,19 +39,19 @@ class Classifier(NamedTuple):
   num_classes: int
 
 
-_TRAINED = {
+_TRAINED: dict[str, tuple[Callable, tuple[int, int, int]]] = {
   "convnet_digits": (convnet.digits, (8, 8, 1)),
   "convnet_mnist": (convnet.mnist, (28, 28, 1)),
   "convnet_cifar10": (convnet.cifar10, (32, 32, 3)),
   "resnet32_cifar10": (wide_resnet.resnet32, (32, 32, 3)),
   "wide_resnet32_10_cifar10": (wide_resnet.wide_resnet32_10, (32, 32, 3)),
 }
-_TORCHVISION = {
+_TORCHVISION: dict[str, tuple[Callable, tuple[int, int, int]]] = {
   "resnet18": (resnet.resnet18, (224, 224, 3)),
   "resnet34": (resnet.resnet34, (224, 224, 3)),
   "resnet50": (resnet.resnet50, (224, 224, 3)),
 }
-_MODULES = _TRAINED | _TORCHVISION
+_MODULES: dict[str, tuple[Callable, tuple[int, int, int]]] = {**_TRAINED, **_TORCHVISION}
 
 
 def names() -> tuple[str, ...]:
@@ -70,7 +70,7 @@ def build(
   dtype: Any = jnp.float32,
   noise_location: str | None = None,
   noise_stddev: float = 0.0,
-  image_shape: tuple[int, ...] | None = None,
+  image_shape: tuple[int, int, int] | None = None,
   num_classes: int | None = None,
 ) -> Classifier:
   """Builds a classifier by name.
@@ -107,7 +107,7 @@ def build(
     if options != {"dtype": jnp.float32, "noise_location": None, "noise_stddev": 0.0}:
       raise ValueError(f"{name} has neither another dtype nor noise: leave them out")
     options = {}
-  module = make_module(**options)
+  module: Any = make_module(**options)
 
   def init(key):
     # One compiled program instead of hundreds of eager calls.

@@ -6,6 +6,8 @@ after the first, logits. Images come in [0, 1]; the reference's shift to [-0.5, 
 is done here.
 """
 
+from typing import Any
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -52,7 +54,7 @@ class ConvNet(nn.Module):
   hidden: int
   padding: str = "VALID"
   num_classes: int = 10
-  dtype: jnp.dtype = jnp.float32
+  dtype: Any = jnp.float32
   noise_location: str | None = None
   noise_stddev: float = 0.0
 

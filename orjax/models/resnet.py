@@ -6,6 +6,7 @@ torchvision's names, so that its weights load one by one: see `torchvision`. Ima
 """
 
 import functools
+from typing import Any
 
 from flax import linen as nn
 import jax.numpy as jnp
@@ -70,7 +71,8 @@ class ResNet(nn.Module):
     x = nn.relu(
       nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, name="bn1")(x)
     )
-    x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+    padding: Any = ((1, 1), (1, 1))
+    x = nn.max_pool(x, (3, 3), (2, 2), padding)
     for group, num_blocks in enumerate(self.blocks, 1):
       for i in range(num_blocks):
         stride = 2 if group > 1 and i == 0 else 1

@@ -7,6 +7,7 @@ that attacks differentiate through it.
 """
 
 import functools
+from typing import Any
 
 from flax import linen as nn
 import jax
@@ -55,7 +56,7 @@ class WideResNet(nn.Module):
   widths: tuple[int, int, int, int]
   num_units: int = 5
   num_classes: int = 10
-  dtype: jnp.dtype = jnp.float32
+  dtype: Any = jnp.float32
   noise_location: str | None = None
   noise_stddev: float = 0.0
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import logging
 import pathlib
 import time
+from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -82,7 +83,7 @@ def fit(
   test: datasets.Dataset,
   apply: Callable,
   seconds_between_saves: float = 60.0,
-  devices: Sequence[jax.Device] | None = None,
+  devices: Sequence[Any] | None = None,
   should_stop: Callable[[], bool] = lambda: False,
 ) -> checkpoints.Checkpoint:
   """Trains to `num_steps`, saving on the way; resumes where it was killed.

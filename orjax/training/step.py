@@ -86,7 +86,7 @@ def trainer(
     augment_key, adversary_key, train_key, noise_key = jax.random.split(
       jax.random.fold_in(key, state.step), 4
     )
-    images = datasets.to_float(images)
+    images = jnp.asarray(datasets.to_float(images))
     if augment is not None:
       images = augment(augment_key, images)
     if adversary is not None:
