@@ -105,7 +105,9 @@ def exact_misclassification_rate(probs, stddev) -> jax.Array:
   return flat.reshape(stddev.shape)
 
 
-def calibrate(probs, misclassification_rate, *, per_image: bool = False) -> jax.Array:
+def calibrate(
+  probs, misclassification_rate, *, per_image: bool = False, per_class: bool = False
+) -> jax.Array:
   """The largest stddev that keeps the exact misclassification rate.
 
   Misclassified means: the noisy answer's class is not the class of `probs` (section 5.1's
@@ -113,17 +115,32 @@ def calibrate(probs, misclassification_rate, *, per_image: bool = False) -> jax.
 
   Args:
     probs: [N, K] of a data set, or [..., K] with `per_image`.
-    misclassification_rate: wanted; as noise grows the rate tends to 1 - 1/K.
+    misclassification_rate: wanted; as noise grows the rate tends to 1 - 1/K. With
+      `per_class` it may be [K], one for each named class.
     per_image: one stddev for every row, for a server that adapts its noise to its own
       answer; otherwise the one that keeps the mean rate.
+    per_class: one stddev for all rows that name the same class, which keeps their mean
+      rate, for a server that adapts its noise to the class that it names.
 
   Returns:
-    The stddev: [...] with `per_image`, else []. Infinity where no noise exceeds the rate.
+    The stddev: [...] with `per_image`, [K] with `per_class`, else []. Infinity where no
+    noise exceeds the rate, such as for a class that no row names.
+
+  Raises:
+    ValueError: both `per_image` and `per_class`.
   """
-  one = jnp.ones(probs.shape[:-1] if per_image else (), probs.dtype)
+  if per_image and per_class:
+    raise ValueError("calibrate per_image or per_class, not both")
+  shape = probs.shape[:-1] if per_image else probs.shape[-1:] if per_class else ()
+  one = jnp.ones(shape, probs.dtype)
+  named = probs.argmax(-1)
 
   def rate(log_stddev):
-    rates = exact_misclassification_rate(probs, jnp.exp(log_stddev))
+    stddev = jnp.exp(log_stddev)
+    rates = exact_misclassification_rate(probs, stddev[named] if per_class else stddev)
+    if per_class:
+      count = jnp.zeros_like(one).at[named].add(1)
+      return jnp.zeros_like(one).at[named].add(rates) / jnp.maximum(count, 1)
     return rates if per_image else rates.mean()
 
   # The rate grows with stddev: bisect its logarithm, between noise that the smallest
