@@ -20,6 +20,7 @@ from harness import request
 from harness.report import tables
 from harness.request import Option
 from harness.studies import calibration
+from orjax import files
 from orjax import records
 
 OPTIONS = [
@@ -84,7 +85,7 @@ def main(asked: CalibrationRequest) -> None:
     f"{asked.images.name}, {len(probs)} test images, accuracy without noise {accuracy:.4f}\n{table}"
   )
   out = pathlib.Path(asked.out)
-  (out / "table.md").write_text(table + "\n")
+  files.write_text(out / "table.md", table + "\n")
   records.write_json(out / "calibration.json", {"about": app.about(), "found": found})
 
 

@@ -24,6 +24,7 @@ from harness.report import tables
 from harness.report.figures import theory
 from harness.request import Option
 from harness.studies import gradient_error
+from orjax import files
 from orjax import records
 
 OPTIONS = [
@@ -130,7 +131,7 @@ def main(asked: ErrorRequest) -> None:
     rows,
   )
   print(table)
-  (out / "table.md").write_text(f"{table}\n\n{len(images)} images.\n")
+  files.write_text(out / "table.md", f"{table}\n\n{len(images)} images.\n")
   records.write_json(
     out / "gradient_error.json",
     {

@@ -16,6 +16,7 @@ from harness import request
 from harness.report import table1
 from harness.report import training_tables
 from harness.request import Option
+from orjax import files
 from orjax import records
 
 TABLES = {"1": table1.table1, "2": training_tables.table2, "4": training_tables.table4}
@@ -66,7 +67,7 @@ def main(asked: Request) -> None:
   table = TABLES[asked.table](asked.directories)
   records.make_folder(asked.out)
   path = asked.out / f"table{asked.table}.md"
-  path.write_text(table + "\n")
+  files.write_text(path, table + "\n")
   print(f"{table}\ntable: {path}")
 
 

@@ -16,6 +16,7 @@ from harness import request
 from harness.report.figures import theory
 from harness.request import Option
 from harness.studies import theory_curves
+from orjax import files
 from orjax import records
 
 OPTIONS = [
@@ -45,8 +46,8 @@ def main(values: request.Values) -> None:
   theory.slope_errors(theory_curves.slope_errors(*draws), out / "slope_errors.png")
   theory.training_loss(*theory_curves.training_loss(*draws), out / "training_loss.png")
   print(table)
-  (out / "table.md").write_text(
-    f"{table}\n\n{values['num_draws']} draws a row; 95 % Wilson intervals.\n"
+  files.write_text(
+    out / "table.md", f"{table}\n\n{values['num_draws']} draws a row; 95 % Wilson intervals.\n"
   )
   print(f"figures: {out}")
 

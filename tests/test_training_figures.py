@@ -98,6 +98,8 @@ def test_figure_17_and_4_show_transfers_and_mean_losses(tmp_path, drawn):
     {
       "setting": {**USUAL, "loss": loss},
       "losses": [-1.0, -2.0, -3.0 - i],
+      "without_noise": [-1.0, -2.0, -3.0 - i],
+      "index": i,
       "num_samples": 1,
       "model": "m",
       "strength": 0.0,

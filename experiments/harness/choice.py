@@ -8,6 +8,7 @@ import numpy as np
 from harness.classifiers.model import Model
 from orjax import datasets
 from orjax import evaluation
+from orjax import files
 from orjax import records
 from orjax.threats import Defense
 from orjax.threats import threat_model
@@ -73,12 +74,14 @@ def correctly_classified(
 
 def _known(path, facts):
   """Classes that a model outside JAX named before, in this folder and of these images."""
-  if not path.exists():
-    return []
-  kept = records.read_json(str(path.parent), path.name)
+  kept = files.optional(path, lambda: files.read_json(path, advice="remove it"), {})
   if any(kept.get(name) != value for name, value in facts.items()):
     return []
-  return kept["classes"]
+  classes = kept.get("classes")
+  if not isinstance(classes, list) or not all(isinstance(x, int) for x in classes):
+    files.set_aside(path, "its classes are no whole numbers")
+    return []
+  return classes
 
 
 def write_accuracy(

@@ -11,6 +11,7 @@ from harness import request
 from harness.request import DataRequest
 from harness.request import Option
 from orjax import datasets
+from orjax import files
 
 _OWN_TEST = 0.2  # of the user's images, where orjax trains on the others
 
@@ -117,19 +118,15 @@ def fingerprint(asked: DataRequest) -> str | None:
 
 
 def _arrays(path):
-  if not pathlib.Path(path).expanduser().is_file():
+  file = pathlib.Path(path).expanduser()
+  advice = "save it with np.savez(file, images=uint8 [N, H, W, C], labels=integers [N])"
+  if not file.is_file():
     raise FileNotFoundError(f"--data={path}: there is no such file")
   try:
-    with open(pathlib.Path(path).expanduser(), "rb") as file, np.load(file) as arrays:
-      missing = {"images", "labels"} - set(arrays.files)
-      if missing:
-        raise ValueError(f"it has no array {min(missing)!r}, only {', '.join(arrays.files)}")
-      return arrays["images"], arrays["labels"]
-  except Exception as e:  # whatever a damaged file makes NumPy raise
-    raise ValueError(
-      f"--data={path} cannot be read ({' '.join(str(e).split())}): save it with "
-      f"np.savez(file, images=uint8 [N, H, W, C], labels=integers [N])"
-    ) from e
+    found = files.read_npz(file, advice=advice, names=("images", "labels"))
+  except files.Damaged as e:
+    raise ValueError(f"--data={path} cannot be read ({e.reason}): {advice}") from e
+  return found["images"], found["labels"]
 
 
 def train_and_test(asked: DataRequest) -> tuple[datasets.Dataset, datasets.Dataset]:

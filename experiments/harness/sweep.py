@@ -26,6 +26,7 @@ from harness.report import tables
 from harness.report import verdict
 from harness.request import Option
 from orjax import engine
+from orjax import files
 from orjax import records
 
 _SIZE = (
@@ -230,7 +231,7 @@ def _report(asked, planned):
   text = tables.attacks(asked.out)
   if asked.attack.own.get("diagnose"):
     text += "\n\n" + verdict.verdict(asked.out)
-  pathlib.Path(asked.out, "table.md").write_text(text + "\n")
+  files.write_text(pathlib.Path(asked.out, "table.md"), text + "\n")
   print(text)
   for path in figures.draw([asked.out], asked.out):
     print(f"figure: {path}")

@@ -66,7 +66,7 @@ def _arrays(file, names):
     members = _members(archive, file)
     missing = sorted(set(names or ()) - members.keys())
     if missing:
-      raise ValueError(f"it lacks the array {missing[0]!r} and has {', '.join(members) or 'none'}")
+      raise ValueError(f"it has no array {missing[0]!r}, only {', '.join(members) or 'nothing'}")
     return {name: _array(archive, members[name]) for name in (members if names is None else names)}
 
 

@@ -11,6 +11,19 @@ from orjax import records
 _WHITE_BOX = {"loss", "steps", "restarts", "float64", "substitute"}
 
 
+class _Named(dict):
+  """Values by name, of a manifest; one that it lacks is told as a fault of the folder."""
+
+  def __init__(self, directory, values):
+    super().__init__(values)
+    self._directory = directory
+
+  def __missing__(self, name):
+    raise ValueError(
+      f"{self._directory}/manifest.json does not say {name}: restore it, or leave the folder out"
+    )
+
+
 class Ledger(NamedTuple):
   """A folder of records.
 
@@ -47,6 +60,10 @@ def load(directory: str | os.PathLike) -> Ledger:
   manifest, trials = records.read_manifest(directory), records.read(directory)
   if not trials:
     raise ValueError(f"there are no records in {directory}: run its attack first")
+  manifest = {
+    name: _Named(directory, part) if isinstance(part, dict) else part
+    for name, part in manifest.items()
+  }
   return Ledger(pathlib.Path(directory), manifest, records.read_accuracy(directory), trials)
 
 
@@ -56,7 +73,7 @@ def accuracy(ledger: Ledger, strength: float) -> dict:
   Raises:
     ValueError: it was not measured.
   """
-  known = ledger.accuracy.get(f"{strength:g}")
+  known = ledger.accuracy.get(records.strength_key(strength))
   if known is None:
     raise ValueError(
       f"{ledger.directory}/accuracy.json has no strength {strength:g}: remove the file and run "
@@ -67,10 +84,7 @@ def accuracy(ledger: Ledger, strength: float) -> dict:
 
 def traces(ledger: Ledger) -> list[dict]:
   """Losses of single trials, step by step; none where no --trace was asked for."""
-  if not (ledger.directory / "traces.json").exists():
-    return []
-  kept = records.read_json(ledger.directory, "traces.json")["traces"]
-  return [records.modern(trace, ledger.request) for trace in kept]
+  return records.read_traces(ledger.directory)[1]
 
 
 def is_white_box(ledger: Ledger) -> bool:

@@ -179,7 +179,7 @@ def _training(ledger):
   """Training steps, and on what: as far as is known, on what the attacks ran."""
   about = ledger.manifest["about"]
   training = about.get("training") or {}
-  attacked_on = f"{len(about['devices'])} x {about['devices'][0]}"
+  attacked_on = " x ".join([str(len(about["devices"])), *map(str, about["devices"][:1])])
   return str(training.get("num_steps", "-")), training.get("device", attacked_on)
 
 

@@ -6,7 +6,6 @@ training, one of the image a PGD step.
 """
 
 from collections.abc import Callable
-import json
 import pathlib
 import tempfile
 import time
@@ -20,6 +19,7 @@ from orjax import attacks
 from orjax import datasets
 from orjax import defenses
 from orjax import engine
+from orjax import files
 from orjax import models
 from orjax import objectives
 from orjax import oracles
@@ -65,8 +65,8 @@ def training_rate(
       devices=jax.local_devices()[:1],
       apply=lambda variables, key, x: classifier.apply(variables, x),
     )
-    lines = pathlib.Path(folder, training.METRICS).read_text().splitlines()
-  found = [json.loads(line)["images_per_second"] for line in lines[1:]]
+    lines = files.read_lines(pathlib.Path(folder, training.METRICS), advice="run it again")
+  found = [line.content["images_per_second"] for line in lines[1:]]
   return len(found) / sum(1 / x for x in found)
 
 

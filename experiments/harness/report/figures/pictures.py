@@ -47,7 +47,8 @@ def draw(folders: list[Ledger], path: pathlib.Path) -> None:
 
 def _blocks(ledger, arrays):
   """[{image index: record}] of the first runs with pictures; by setting, then by strength."""
-  kept = (r for r in ledger.records if f"{records.picture_name(r)}/adversarial" in arrays)
+  whole = lambda name: {f"{name}/image", f"{name}/adversarial"} <= arrays.keys()
+  kept = (r for r in ledger.records if whole(records.picture_name(r)))
   swept = ledgers.grouped([r for r in kept if r["run"] == 0], "attack", "num_samples", "setting")
   blocks = []
   for members in swept:

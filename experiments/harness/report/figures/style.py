@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from harness.report import ledgers
+from orjax import files
 
 matplotlib.use("Agg")
 
@@ -14,7 +15,8 @@ matplotlib.use("Agg")
 def save(figure, path: pathlib.Path) -> None:
   """Writes a figure and closes it."""
   figure.tight_layout()
-  figure.savefig(path, dpi=120)
+  with files.replacing(path) as temporary:
+    figure.savefig(temporary, dpi=120)
   plt.close(figure)
 
 
