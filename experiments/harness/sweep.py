@@ -267,7 +267,8 @@ def _attack(asked, planned, todo, ledger, slots):
   kept = sorted({task.index for task in planned[0].tasks})[: asked.num_pictures]
   for number, (cell, tasks) in enumerate(zip(planned, todo)):
     snapshot = pathlib.Path(asked.out, f"snapshot-{jax.process_index()}-{number}.npz")
-    plan = engine.Plan(slots, asked.chunk, snapshot=str(snapshot))
+    digest = records.request_digest(asked.out)
+    plan = engine.Plan(slots, asked.chunk, snapshot=str(snapshot), request=digest)
     with jax.enable_x64(cell.variant.float64):
       for outcome in engine.run(
         cell.variant.attack,
@@ -353,10 +354,10 @@ def _run(asked, variants, defense, strengths):
     slots = asked.slots_per_device or engine.choose_slots(variants[0].attack, *planned[0][1:])
     limits.check_slots(slots, cells.bytes_per_slot(planned[0]))
   ledger = _open_folder(asked, model, others, test, defense, strengths, slots)
-  done = {records.identity(record) for record in ledger.records}
-  todo = [
-    [task for task in cell.tasks if records.identity(task.identity) not in done] for cell in planned
-  ]
+  # Records of others are refused before anything is asked.
+  trials = [task.identity for cell in planned for task in cell.tasks]
+  left = {records.identity(trial) for trial in records.missing(asked.out, trials)}
+  todo = [[task for task in c.tasks if records.identity(task.identity) in left] for c in planned]
   processes.wait_for_all("every process knows what is left")
   num_tasks, num_left = (sum(map(len, x)) for x in ([c.tasks for c in planned], todo))
   print(f"{num_tasks} trials, {num_tasks - num_left} of them done before", flush=True)
