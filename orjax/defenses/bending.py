@@ -19,7 +19,9 @@ from orjax.threats import Defense
 from orjax.types import Oracle
 
 
-def with_reverse_sigmoid(oracle: Oracle, beta: jax.Array, *, gamma: jax.Array = 0.1) -> Oracle:
+def with_reverse_sigmoid(
+  oracle: Oracle, beta: jax.Array, *, gamma: jax.Array | float = 0.1
+) -> Oracle:
   """Bends every probability by a reverse sigmoid, against the theft of a model.
 
   y_i = p_i - beta (sigmoid(gamma logit p_i) - 1/2), then y / sum y. It needs no key.
@@ -152,11 +154,11 @@ def _with_aaa(oracle, choose_target, interval, **numbers):
 
 def with_aaa_linear(
   oracle: Oracle,
-  interval: jax.Array = 6.0,
+  interval: jax.Array | float = 6.0,
   *,
-  weight: jax.Array = 5.0,
-  temperature: jax.Array = 1.0,
-  learning_rate: jax.Array = 0.1,
+  weight: jax.Array | float = 5.0,
+  temperature: jax.Array | float = 1.0,
+  learning_rate: jax.Array | float = 0.1,
 ) -> Oracle:
   """Adversarial Attack on Attackers: the margin falls where the classifier's rises.
 
@@ -206,11 +208,11 @@ def with_aaa_linear(
 
 def with_aaa_sine(
   oracle: Oracle,
-  interval: jax.Array = 6.0,
+  interval: jax.Array | float = 6.0,
   *,
-  weight: jax.Array = 5.0,
-  temperature: jax.Array = 1.0,
-  learning_rate: jax.Array = 0.1,
+  weight: jax.Array | float = 5.0,
+  temperature: jax.Array | float = 1.0,
+  learning_rate: jax.Array | float = 0.1,
 ) -> Oracle:
   """As `with_aaa_linear`, with a margin that waves about the classifier's own.
 

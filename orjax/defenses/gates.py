@@ -15,7 +15,9 @@ from orjax.threats import Defense
 from orjax.types import Oracle
 
 
-def with_boundary_noise(oracle: Oracle, stddev: jax.Array, *, threshold: jax.Array = 0.3) -> Oracle:
+def with_boundary_noise(
+  oracle: Oracle, stddev: jax.Array, *, threshold: jax.Array | float = 0.3
+) -> Oracle:
   """Boundary Defense: noise on the logits of answers of low confidence.
 
   softmax(z + stddev eps) where max p < threshold, else p; eps ~ N(0, I) is fresh in every
@@ -79,7 +81,11 @@ def boundary_noise(*, threshold: float = 0.3) -> Defense:
 
 
 def with_confidence_gate(
-  oracle: Oracle, stddev: jax.Array, *, threshold: jax.Array = 0.9, temperature: jax.Array = 1.0
+  oracle: Oracle,
+  stddev: jax.Array,
+  *,
+  threshold: jax.Array | float = 0.9,
+  temperature: jax.Array | float = 1.0,
 ) -> Oracle:
   """Noise on the images for which the classifier is unsure, its own answer for the others.
 

@@ -74,7 +74,9 @@ def input_noise(*, clip: bool = True) -> Defense:
   )
 
 
-def with_uint8(oracle: Oracle, levels: jax.Array = 255.0, *, rounding: str = "round") -> Oracle:
+def with_uint8(
+  oracle: Oracle, levels: jax.Array | float = 255.0, *, rounding: str = "round"
+) -> Oracle:
   """Answers for the image in 8 bits, as a file or an upload holds it: round(255 x) / 255.
 
   It needs no key. The user's image is in 8 bits already. An attacker whose steps are below

@@ -138,7 +138,7 @@ def label_only() -> Defense:
   return Defense("label_only", lambda oracle, setting: with_label(oracle), settings, default=(1.0,))
 
 
-def with_sampled_label(oracle: Oracle, inverse_temperature: jax.Array = 1.0) -> Oracle:
+def with_sampled_label(oracle: Oracle, inverse_temperature: jax.Array | float = 1.0) -> Oracle:
   """Answers a random label, as a one-hot row: label ~ Categorical(softmax(beta log p)).
 
   At beta = 1 the label c comes with probability p_c; at infinity it is the most probable

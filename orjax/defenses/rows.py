@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,13 +44,13 @@ def on_each_row(function: Callable, rows: jax.Array, key: Key | None = None) -> 
   return whole(jnp.where(broken[:, None], jnp.nan, altered))
 
 
-def whole(array: jax.Array) -> jax.Array:
-  """Keeps the compiler from merging what makes an array with what is made of it.
+def whole(arrays: Any) -> Any:
+  """Keeps the compiler from merging what makes an array, or several, with what is made of it.
 
   Merged, the two may round differently; and of a padded array only what is left after a
   slice would be worked out.
   """
-  return jax.lax.optimization_barrier(array)
+  return jax.lax.optimization_barrier(arrays)
 
 
 def elementwise(function: Callable, row: jax.Array) -> jax.Array:

@@ -26,7 +26,9 @@ def _scaled(oracle, draw_factor):
   return Oracle(query, oracle.queries_per_row)
 
 
-def with_random_scaling(oracle: Oracle, *, low: jax.Array = 0.5, high: jax.Array = 10.0) -> Oracle:
+def with_random_scaling(
+  oracle: Oracle, *, low: jax.Array | float = 0.5, high: jax.Array | float = 10.0
+) -> Oracle:
   """Multiplies the logits of every answer by a random factor: softmax(m z), m ~ U(low, high).
 
   As z = log p up to a shift, it is softmax(m log p): p_i^m, renormalised. One factor is
@@ -78,7 +80,11 @@ def random_scaling() -> Defense:
 
 
 def with_normal_scaling(
-  oracle: Oracle, stddev: jax.Array = 100.0, *, mean: jax.Array = 1.0, smallest: jax.Array = 0.2
+  oracle: Oracle,
+  stddev: jax.Array | float = 100.0,
+  *,
+  mean: jax.Array | float = 1.0,
+  smallest: jax.Array | float = 0.2,
 ) -> Oracle:
   """As `with_random_scaling`, with a factor from N(mean, stddev^2) cut off below `smallest`.
 
