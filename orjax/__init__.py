@@ -47,4 +47,4 @@ def __getattr__(name):
 
 
 def __dir__():
-  return sorted([*globals(), *__all__])
+  return sorted({*globals(), *__all__})
