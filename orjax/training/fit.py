@@ -41,7 +41,9 @@ def batches(seed: int, num_examples: int, batch_size: int, start: int) -> Iterat
     ValueError: there are not so many examples, or no such step.
   """
   if not 1 <= batch_size <= num_examples:
-    raise ValueError(f"batch_size={batch_size} must be between 1 and the {num_examples} examples")
+    raise ValueError(
+      f"batch_size={batch_size} does not fit: pass one from 1 to the {num_examples} examples"
+    )
   if start < 0:
     raise ValueError(f"start={start} is no step: pass one from 0 on")
   return _batches(seed, num_examples, batch_size, start)
