@@ -23,7 +23,7 @@ from harness import app
 from harness import data
 from harness import recipes
 from harness import request
-from harness import sweep
+from harness import sizes
 from harness.classifiers import trained
 from harness.report import tables
 from harness.request import Option
@@ -62,7 +62,7 @@ OPTIONS = [
     "also measure process start to first finished trial",
     request.HOW_MUCH,
   ),
-  sweep.SLOTS,
+  sizes.SLOTS,
 ]
 
 

@@ -33,7 +33,8 @@ try:  # glibc: fresh mappings for every activation halve the speed
 except AttributeError:
   pass
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
+_EXPERIMENTS = pathlib.Path(__file__).parent.parent / "experiments"
+sys.path[:0] = [str(_EXPERIMENTS), str(_EXPERIMENTS / "examples")]
 
 from orjax import checkpoints
 from orjax import datasets

@@ -21,6 +21,7 @@ from harness import processes
 from harness import recipes
 from harness import replays
 from harness import request
+from harness import sizes
 from harness.report import figures
 from harness.report import tables
 from harness.report import verdict
@@ -28,57 +29,6 @@ from harness.request import Option
 from orjax import engine
 from orjax import files
 from orjax import records
-
-_SIZE = (
-  Option(
-    "num_images",
-    "integer",
-    20,
-    "correctly classified test images to attack",
-    request.HOW_MUCH,
-    low=1,
-  ),
-  Option("num_runs", "integer", 1, "repeats of every attack", request.HOW_MUCH, low=1, high=10**6),
-  app.SEED,
-)
-_OUTPUT = (
-  Option(
-    "num_pictures",
-    "integer",
-    4,
-    "images of the first run kept for pictures.png",
-    request.OUTPUT,
-    science=False,
-    low=0,
-  ),
-  Option(
-    "trace",
-    "integer",
-    0,
-    "images whose loss at every step is written to traces.json",
-    request.OUTPUT,
-    science=False,
-    low=0,
-  ),
-)
-# The number of slots is the shape of the network's batch, on which rounding may depend, so a
-# folder keeps to one; any number of devices and any chunk give the same bits.
-SLOTS = Option(
-  "slots_per_device",
-  "integer",
-  None,
-  "trials at a time on each device; what fills it by "
-  "default; a folder of records keeps to one value",
-  request.SPEED,
-  low=1,
-  high=2**20,
-)
-_SPEED = (
-  SLOTS,
-  Option(
-    "chunk", "integer", 50, "attack steps between two looks", request.SPEED, science=False, low=1
-  ),
-)
 
 
 class SweepRequest(NamedTuple):
@@ -125,10 +75,10 @@ def options(*access: str, attack: str, out: str) -> list[Option]:
     *classifiers.OPTIONS,
     *defenses.OPTIONS,
     *attacks.options(*access, default=attack),
-    *_SIZE,
+    *sizes.SIZE,
     app.out(out),
-    *_OUTPUT,
-    *_SPEED,
+    *sizes.OUTPUT,
+    *sizes.SPEED,
   ]
 
 
