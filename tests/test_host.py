@@ -1,5 +1,6 @@
 """Models outside JAX: every row asked once, retries, limits, resume; a real HTTP server."""
 
+import functools
 import http.server
 import threading
 import time
@@ -14,11 +15,12 @@ from conftest import linear_predict
 from conftest import linear_variables
 import orjax
 from orjax import attacks
-from orjax import engine
+from orjax import defenses
 from orjax import host
 from orjax import objectives
 from orjax import oracles
 from orjax import runner
+from orjax.threats import threat_model
 
 
 def _fn(images):
@@ -71,13 +73,15 @@ def _tasks(images, labels, stddevs=(0.0, 1e-2)):
 
 
 def _threats(clean, asked=None, num_samples=1):
-  asked = asked or clean
-  defend = lambda oracle, setting: oracles.with_output_noise(oracle, setting["stddev"])
-  return engine.ThreatModel(
-    lambda variables: clean,
-    lambda variables, setting: defend(clean, setting),
-    lambda variables, setting: oracles.averaged(defend(asked, setting), num_samples),
+  """Verdicts by `clean`; attacks ask the same, or `asked`, as it is behind the same noise."""
+  attacker = functools.partial(oracles.averaged, num_samples=num_samples)
+  judged, attacked = (
+    threat_model(
+      lambda variables, oracle=oracle: oracle, defenses.output_noise(), attacker=attacker
+    )
+    for oracle in (clean, asked or clean)
   )
+  return judged._replace(asked=attacked.asked)
 
 
 def _run(attack, threats, tasks, plan=runner.Plan(3, 7), **options):

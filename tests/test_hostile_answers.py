@@ -138,7 +138,6 @@ class _Tensor:
     (np.full((6, 3), np.inf), "NaN or infinity in 6 of 6 rows"),
     (np.full((6, 3), 1e300), "NaN or infinity in 6 of 6 rows"),
   ],
-  ids=str,
 )
 def test_answers_that_are_none(answer, said):
   endpoint = scripted.endpoint(lambda images: answer)

@@ -10,10 +10,11 @@ import pytest
 
 from orjax import attacks
 from orjax import datasets
-from orjax import engine
+from orjax import defenses
 from orjax import objectives
 from orjax import oracles
 from orjax import runner
+from orjax.threats import threat_model
 
 DATA = pathlib.Path("~/tensorflow_datasets").expanduser()
 
@@ -85,7 +86,7 @@ def test_large_images_get_fewer_slots():
   clean = lambda variables: oracles.from_predict(
     lambda v, x: jnp.zeros((len(x), 3)) + v, variables, rows_per_call=16
   )
-  threats = engine.ThreatModel(clean, lambda v, setting: clean(v), lambda v, setting: clean(v))
+  threats = threat_model(clean, defenses.no_defense())
   attack = attacks.zoo(objectives.log_margin(), num_coordinates=128)
   slots = [
     runner.choose_slots(attack, threats, jnp.float32(0), [task(side)] * 100) for side in (32, 224)

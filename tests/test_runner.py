@@ -1,5 +1,7 @@
 """The engine: the same records, bit for bit, whatever the plan."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,19 +11,19 @@ from conftest import linear_predict
 from conftest import linear_variables
 from orjax import attacks
 from orjax import datasets
-from orjax import engine
+from orjax import defenses
 from orjax import objectives
 from orjax import oracles
 from orjax import runner
+from orjax import threats
 
 
 def threat_model(predict, num_samples=1):
-  clean = lambda variables: oracles.from_predict(predict, variables)
-  defended = lambda variables, setting: oracles.with_output_noise(
-    clean(variables), setting["stddev"]
+  return threats.threat_model(
+    lambda variables: oracles.from_predict(predict, variables),
+    defenses.output_noise(),
+    attacker=functools.partial(oracles.averaged, num_samples=num_samples),
   )
-  asked = lambda variables, setting: oracles.averaged(defended(variables, setting), num_samples)
-  return engine.ThreatModel(clean, defended, asked)
 
 
 def make_tasks(images, labels, stddevs=(0.0, 1e-4, 1e-2), num_runs=2):

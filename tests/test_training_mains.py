@@ -102,8 +102,8 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
-def test_diagnosis_of_a_masked_network(digits_model, tmp_path, capsys):
-  mains.run(
+def test_diagnosis_of_a_masked_network(digits_model, tmp_path):
+  output = mains.done(
     "whitebox_attacks",
     "--attack=pgd",
     "--trained_with=or",
@@ -113,7 +113,6 @@ def test_diagnosis_of_a_masked_network(digits_model, tmp_path, capsys):
     f"--out={tmp_path}",
     "--diagnose",
   )  # the folder of models holds the undefended twin
-  output = capsys.readouterr().out
   sentence = output[output.index("\nMasked: PGD(Xent) leaves an accuracy of 0.9") :]
   assert "the worst case of all 11 0.0" in sentence and "hidden, not defended" in sentence
   found = records.read(str(tmp_path))
@@ -130,7 +129,7 @@ def test_diagnosis_of_a_masked_network(digits_model, tmp_path, capsys):
 def test_transfers_follow_substitutes_of_another_seed(digits_model, tmp_path):
   models = tmp_path / "models"
   shutil.copytree(digits_model[2], models / "convnet_digits")
-  mains.run(
+  mains.done(
     "whitebox_attacks",
     "--attack=pgd",
     "--num_steps=330",
@@ -151,11 +150,11 @@ def test_transfers_follow_substitutes_of_another_seed(digits_model, tmp_path):
   assert [checkpoints.load(str(models / name)).meta["seed"] for name in substitutes] == [2**31] * 2
   assert checkpoints.load(str(models / "convnet_digits")).meta["seed"] == 0
   manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-  assert list(manifest["request"]["substitutes"]) == substitutes
+  assert manifest["request"]["substitutes"].keys() == set(substitutes)
   assert (tmp_path / "out" / "figure17.png").exists()
 
 
-def test_diagnosis_of_a_random_network_averages(tmp_path, capsys):
+def test_diagnosis_of_a_random_network_averages(tmp_path):
   flags = (
     "--attack=pgd",
     "--trained_with=or",
@@ -166,13 +165,13 @@ def test_diagnosis_of_a_random_network_averages(tmp_path, capsys):
     "--num_images=4",
     f"--model_dir={tmp_path}",
   )
-  mains.run("whitebox_attacks", *flags, f"--out={tmp_path / 'out'}", "--diagnose")
+  output = mains.done("whitebox_attacks", *flags, f"--out={tmp_path / 'out'}", "--diagnose")
   found = records.read(str(tmp_path / "out"))
   attacks = {(r["num_samples"], r["setting"]["loss"], r["setting"]["steps"]) for r in found}
   assert {(20, "xent", 10), (20, "cw", 10), (1, "xent", 200)} <= attacks
   assert not {loss for _, loss, _ in attacks} & {"xent_by_stddev"}
   assert {(r["defense"], r["strength"]) for r in found} == {("inner_noise", 0.1)}
-  assert "worst case of all 10 " in capsys.readouterr().out
+  assert "worst case of all 10 " in output
   # The defense is the noise: without it the same network answers the same twice.
-  mains.run("whitebox_attacks", *flags, f"--out={tmp_path / 'quiet'}", "--defense=none")
+  mains.done("whitebox_attacks", *flags, f"--out={tmp_path / 'quiet'}", "--defense=none")
   assert {r["noise_error_rate"] for r in records.read(str(tmp_path / "quiet"))} == {0.0}

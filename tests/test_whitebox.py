@@ -9,10 +9,11 @@ import pytest
 
 import conftest
 from orjax import attacks
-from orjax import engine
+from orjax import defenses
 from orjax import objectives
 from orjax import oracles
 from orjax import runner
+from orjax.threats import threat_model
 from orjax.types import Attack
 from orjax.types import Example
 from orjax.types import StepInfo
@@ -38,10 +39,10 @@ def _run(attack, objective, asked, images, labels, *, clean=None, variables=None
   """Outcomes of the engine, by image, undefended."""
   variables = conftest.linear_variables() if variables is None else variables
   clean = asked if clean is None else clean
-  threats = engine.ThreatModel(
+  threats = threat_model(
     lambda v: oracles.from_predict(clean, v),
-    lambda v, setting: oracles.from_predict(clean, v),
-    lambda v, setting: oracles.from_predict(asked, v),
+    defenses.no_defense(),
+    asks=lambda v: oracles.from_predict(asked, v),
   )
   tasks = [
     runner.Task({"index": i}, images[i], int(labels[i]), 0, i, {"stddev": 0.0})
@@ -51,7 +52,7 @@ def _run(attack, objective, asked, images, labels, *, clean=None, variables=None
     attack,
     objective,
     threats,
-    variables,
+    (variables, variables),
     tasks,
     seed=0,
     max_queries=10**6,
