@@ -108,3 +108,12 @@ def digits_model(tmp_path_factory):
   assert saved.meta["test_accuracy"] > 0.9
   assert checkpoints.load(str(folder)) is not None
   return classifier, jax.tree.map(jnp.asarray, saved.state.variables), folder
+
+
+@pytest.fixture(scope="module")
+def shared(digits_model, tmp_path_factory):
+  """Flags of the small digits model, and of one cache for all processes of a file."""
+  return (
+    f"--model_dir={digits_model[2].parent}",
+    f"--compilation_cache={tmp_path_factory.mktemp('cache')}",
+  )

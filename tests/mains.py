@@ -13,6 +13,18 @@ from harness import sweep
 ROOT = pathlib.Path(__file__).parent.parent
 
 
+# Flags of a small run of the black-box main.
+SMALL = (
+  "--num_images=5",
+  "--variance=0",
+  "--variance=1e-4",
+  "--max_queries=6000",
+  "--max_steps=60",
+  "--slots_per_device=2",
+  "--num_pictures=2",
+)
+
+
 def asked(main, *flags):
   """The request that a main makes of flags; nothing is started."""
   module = importlib.import_module(main)

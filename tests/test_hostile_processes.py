@@ -15,24 +15,6 @@ from harness import limits
 from harness import locks
 from orjax import records
 
-_SMALL = (
-  "--num_images=5",
-  "--variance=0",
-  "--variance=1e-4",
-  "--max_queries=6000",
-  "--max_steps=60",
-  "--slots_per_device=2",
-  "--num_pictures=2",
-)
-
-
-@pytest.fixture(scope="module")
-def shared(digits_model, tmp_path_factory):
-  return (
-    f"--model_dir={digits_model[2].parent}",
-    f"--compilation_cache={tmp_path_factory.mktemp('cache')}",
-  )
-
 
 def _one_line(output):
   """The last line, once progress and results are left out: an error of one sentence."""
@@ -51,7 +33,7 @@ def _wait_for(condition, seconds=120):
   "number, code, word", [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
 )
 def test_a_signal_saves_and_ends_with_one_line(number, code, word, shared, tmp_path):
-  process = mains.start("blackbox_attacks", *shared, *_SMALL, "--chunk=1", f"--out={tmp_path}")
+  process = mains.start("blackbox_attacks", *shared, *mains.SMALL, "--chunk=1", f"--out={tmp_path}")
   _wait_for(lambda: mains.ledger(tmp_path))
   process.send_signal(number)
   found, output = mains.finish(process)
@@ -60,7 +42,7 @@ def test_a_signal_saves_and_ends_with_one_line(number, code, word, shared, tmp_p
   assert 0 < len(mains.ledger(tmp_path)) < 10
   assert list(tmp_path.glob("snapshot-*.npz")), "the slots are saved"
   code, output = mains.finish(
-    mains.start("blackbox_attacks", *shared, *_SMALL, f"--out={tmp_path}")
+    mains.start("blackbox_attacks", *shared, *mains.SMALL, f"--out={tmp_path}")
   )
   assert code == 0 and len(mains.ledger(tmp_path)) == 10
 
@@ -127,11 +109,11 @@ def test_sigterm_in_a_paid_run_asks_at_most_one_step_again(tmp_path):
 
 
 def test_a_second_run_on_a_folder_leaves_at_once(shared, tmp_path):
-  process = mains.start("blackbox_attacks", *shared, *_SMALL, "--chunk=1", f"--out={tmp_path}")
+  process = mains.start("blackbox_attacks", *shared, *mains.SMALL, "--chunk=1", f"--out={tmp_path}")
   try:
     _wait_for(lambda: (tmp_path / ".lock").exists() and (tmp_path / ".lock").read_text())
     code, output = mains.finish(
-      mains.start("blackbox_attacks", *shared, *_SMALL, f"--out={tmp_path}")
+      mains.start("blackbox_attacks", *shared, *mains.SMALL, f"--out={tmp_path}")
     )
     assert code == 1
     assert f"{tmp_path} is being written by process {process.pid} on " in output
@@ -188,7 +170,7 @@ def test_a_partner_that_dies_is_one_sentence_and_the_folder_resumes(shared, tmp_
     mains.start(
       "blackbox_attacks",
       *shared,
-      *_SMALL,
+      *mains.SMALL,
       f"--out={tmp_path}",
       "--chunk=1",
       f"--coordinator=127.0.0.1:{port}",

@@ -12,31 +12,12 @@ import pytest
 
 from orjax import records
 
-_SMALL = (
-  "--num_images=5",
-  "--variance=0",
-  "--variance=1e-4",
-  "--max_queries=6000",
-  "--max_steps=60",
-  "--slots_per_device=2",
-  "--num_pictures=2",
-)
-
-
-@pytest.fixture(scope="module")
-def shared(digits_model, tmp_path_factory):
-  """Flags of the small digits model, and of one cache for all processes."""
-  return (
-    f"--model_dir={digits_model[2].parent}",
-    f"--compilation_cache={tmp_path_factory.mktemp('cache')}",
-  )
-
 
 @pytest.fixture(scope="module")
 def start(shared):
   """Starts the black-box main on the small digits model as a process."""
   return lambda out, *flags, num_devices=1: mains.start(
-    "blackbox_attacks", *shared, *_SMALL, f"--out={out}", *flags, num_devices=num_devices
+    "blackbox_attacks", *shared, *mains.SMALL, f"--out={out}", *flags, num_devices=num_devices
   )
 
 
@@ -175,7 +156,7 @@ def test_what_cannot_be_done_is_one_sentence(shared, flags, message, tmp_path):
 
 def test_folder_of_another_request_is_refused(undisturbed, shared):
   with pytest.raises(ValueError, match="holds records for seed=0, not 1"):
-    mains.run("blackbox_attacks", shared[0], *_SMALL, f"--out={undisturbed[0]}", "--seed=1")
+    mains.run("blackbox_attacks", shared[0], *mains.SMALL, f"--out={undisturbed[0]}", "--seed=1")
 
 
 def test_checkpoint_of_another_model_is_refused(digits_model, tmp_path):
@@ -207,7 +188,7 @@ def test_checkpoint_of_another_model_is_refused(digits_model, tmp_path):
 
 def test_sweep_over_spacings_and_averages_with_traces(shared, tmp_path, capsys):
   flags = (
-    *_SMALL,
+    *mains.SMALL,
     "--num_images=1",
     "--spacing=1e-4",
     "--spacing=0.1",
@@ -260,7 +241,7 @@ def test_whitebox_main(shared, tmp_path, capsys):
   mains.run(
     "whitebox_attacks",
     shared[0],
-    *_SMALL,
+    *mains.SMALL,
     "--num_samples=1",
     "--num_samples=3",
     "--variance=1e-2",

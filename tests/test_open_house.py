@@ -323,11 +323,12 @@ def test_a_published_command_is_its_folders(main, flags, monkeypatch):
   monkeypatch.chdir(mains.ROOT)
   asked = mains.asked(main, *flags)
   kept = records.read_manifest(asked.out)["request"]
+  _, strengths = defenses.load(asked.defense)
   known = {name: kept.get(name) for name in _OF_THE_MODEL}
-  if asked.defense.strengths is None:
-    known["strength"] = kept["strength"]
-  wanted = {**asked.science, **known}
-  records.check_manifest(asked.out, wanted, {}, {**asked.defaults, **known})
+  wanted = {**asked.science, "strength": strengths, **known}
+  records.check_manifest(asked.out, wanted, {}, asked.defaults)
+  with pytest.raises(ValueError, match="holds records for num_images="):
+    records.check_manifest(asked.out, {**wanted, "num_images": 12345}, {}, asked.defaults)
   found = records.read(asked.out)
   assert {r["num_samples"] for r in found} <= set(asked.attack.num_samples) | (
     {20} if asked.attack.own.get("diagnose") else set()

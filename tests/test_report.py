@@ -1,6 +1,5 @@
 """Tables, verdicts and mains of reports: their cells, sentences and values."""
 
-import importlib
 import pathlib
 
 from handmade import pgd
@@ -11,9 +10,6 @@ import make_tables
 import plot_figures
 import pytest
 
-from harness import defenses
-from harness import request
-from harness import sweep
 from harness.report import table1
 from harness.report import tables
 from harness.report import training_tables
@@ -232,28 +228,3 @@ def test_committed_tables_are_made_of_committed_ledgers():
     if records.read_manifest(folder)["request"].get("diagnose"):
       text += "\n\n" + verdict.verdict(folder)
     assert (folder / "table.md").read_text() == text + "\n", folder
-
-
-def _published_attacks():
-  """(main, command line) of the attacks that READMEs of results print."""
-  for path in sorted((ROOT / "experiments" / "results").glob("*/README.md")):
-    for line in path.read_text().splitlines():
-      words = line.split()
-      is_attack = line.startswith("    python experiments/") and "_attacks.py" in line
-      if is_attack and any(word.startswith("--out=") for word in words):
-        yield pathlib.Path(words[1]).stem, words[1:]
-
-
-@pytest.mark.parametrize("main, line", list(_published_attacks()), ids=lambda x: x[-1])
-def test_a_published_command_goes_on_in_its_folder(main, line, monkeypatch):
-  """As far as its flags say: what the model and the machine add is the folder's own."""
-  monkeypatch.chdir(ROOT)
-  options = importlib.import_module(main).OPTIONS
-  asked = sweep.reader(options)(request.parse(options, line))
-  kept = records.read_manifest(asked.out)["request"]
-  _, strengths = defenses.load(asked.defense)
-  measured = ("model", "substitutes", "slots_per_device", "rows_per_call")
-  science = {**asked.science, "strength": strengths} | {n: kept.get(n) for n in measured}
-  records.check_manifest(asked.out, science, {}, asked.defaults)
-  with pytest.raises(ValueError, match="holds records for num_images="):
-    records.check_manifest(asked.out, {**science, "num_images": 12345}, {}, asked.defaults)

@@ -215,9 +215,9 @@ def _open_folder(asked, model, others, test, defense, strengths, slots):
 def _attack(asked, planned, todo, ledger, slots):
   """Does what is left, and keeps records and pictures."""
   kept = sorted({task.index for task in planned[0].tasks})[: asked.num_pictures]
+  digest = records.request_digest(asked.out)
   for number, (cell, tasks) in enumerate(zip(planned, todo)):
     snapshot = pathlib.Path(asked.out, f"snapshot-{jax.process_index()}-{number}.npz")
-    digest = records.request_digest(asked.out)
     plan = engine.Plan(slots, asked.chunk, snapshot=str(snapshot), request=digest)
     with jax.enable_x64(cell.variant.float64):
       for outcome in engine.run(
