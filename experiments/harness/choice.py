@@ -75,6 +75,9 @@ def correctly_classified(
 def _known(path, facts):
   """Classes that a model outside JAX named before, in this folder and of these images."""
   kept = files.optional(path, lambda: files.read_json(path, advice="remove it"), {})
+  if kept and kept.keys() != {*facts, "classes"}:
+    files.set_aside(path, f"it should hold {', '.join(facts)} and classes alone")
+    return []
   if any(kept.get(name) != value for name, value in facts.items()):
     return []
   classes = kept.get("classes")

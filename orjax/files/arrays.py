@@ -14,7 +14,7 @@ from orjax.files.told import opened
 from orjax.files.told import text_of
 from orjax.files.whole import replacing
 
-_END = b"PK\x05\x06"  # of an archive: 22 bytes, the number of members from the tenth on
+_END = b"PK\x05\x06"  # of an archive: begins its last 22 bytes
 
 
 def read_npz(
@@ -74,9 +74,13 @@ def _members(archive, file):
   """Arrays of an archive by name; refuses an archive whose list has lost or doubled some."""
   found = archive.infolist()
   names = [member.filename for member in found]
-  file.seek(-22 - len(archive.comment), os.SEEK_END)
+  before = file.seek(-22 - len(archive.comment), os.SEEK_END)
   end = file.read(22)
-  if end[:4] == _END and int.from_bytes(end[10:12], "little") not in (len(found), 0xFFFF):
+  # zipfile reads on where an archive's end is moved or changed. It has the number of members
+  # twice, or 0xFFFF where they do not fit, and an archive without any is an end alone.
+  counts = {int.from_bytes(end[i : i + 2], "little") for i in (8, 10)}
+  is_whole = end[:4] == _END and counts in ({len(found)}, {0xFFFF})
+  if not is_whole or bool(found) != bool(before):
     raise ValueError("its list of arrays is not whole")
   if len(set(names)) < len(names):
     raise ValueError("it has two arrays of one name")

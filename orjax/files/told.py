@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import contextlib
 import errno
+import json
 import os
 import pathlib
 from typing import BinaryIO
@@ -37,6 +38,8 @@ class Damaged(ValueError):
 
 def text_of(error: BaseException) -> str:
   """What an error says, on one line; its kind, if it says nothing."""
+  if isinstance(error, json.JSONDecodeError):
+    return f"it is no JSON at line {error.lineno}, column {error.colno}: {error.msg}"
   text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
   return " ".join(str(text).split()) or type(error).__name__
 

@@ -15,10 +15,15 @@ _NORM = {
   "running_mean": ("batch_stats", "mean"),
   "running_var": ("batch_stats", "var"),
 }
+_OTHER = "pass the weights of the network that --model names"
 
 
 def load(path: str, expected: Any) -> Any:
   """Reads a state dict and gives it the shape of a classifier's variables.
+
+  An `.npz` file has a checksum of every tensor, which is compared. A `.safetensors` file has
+  none: that its tensors are finite and those of the network is all that is known of them, so
+  compare the file's digest (`sha256sum`) with the one that its source publishes.
 
   Args:
     path: of a `.safetensors` or `.npz` file with the tensors of a state dict by name.
@@ -29,8 +34,8 @@ def load(path: str, expected: Any) -> Any:
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: it is no such file, or its tensors are not those of the network; the
-      message names the first that is missing, left over or of another shape.
+    ValueError: it is no such file, or its tensors are not those of the network or not finite;
+      the message names the first that is missing, left over or of another shape.
   """
   tensors = _read(pathlib.Path(path).expanduser())
   variables: dict = {"params": {}, "batch_stats": {}}
@@ -49,15 +54,14 @@ def load(path: str, expected: Any) -> Any:
     elif kind in _NORM:
       collection, leaf = _NORM[kind]
     else:
-      raise ValueError(
-        f"{path} holds {name}, which no ResNet has: pass the weights of the "
-        f"network that --model names"
-      )
+      raise ValueError(f"{path} holds {name}, which no ResNet has: {_OTHER}")
     place = variables[collection]
     for module in modules:
       place = place.setdefault(module, {})
       if not isinstance(place, dict):
-        raise ValueError(f"{path} holds {name} and a tensor that has the name of its module")
+        raise ValueError(
+          f"{path} holds {name} and a tensor that has the name of its module: {_OTHER}"
+        )
     place[leaf] = np.ascontiguousarray(tensor, dtype=np.float32)
   _check(path, variables, expected)
   return variables
@@ -78,6 +82,8 @@ def _read(path):
         f"{path} holds {name} of type {tensor.dtype}, which is no number: save the state dict as "
         f"float32"
       )
+    if not np.isfinite(tensor.astype(np.float32)).all():
+      raise ValueError(f"{path} holds {name} with NaN or infinity: download it again")
   return tensors
 
 
@@ -102,6 +108,6 @@ def _check(path, found, expected):
   for name in sorted(found.keys() | expected.keys()):
     if found.get(name) != expected.get(name):
       raise ValueError(
-        f"{path} does not fit the network: {name} should have shape "
-        f"{expected.get(name)}, but has {found.get(name)}"
+        f"{path} does not fit the network: {name} should have shape {expected.get(name)}, but has "
+        f"{found.get(name)}; {_OTHER}"
       )

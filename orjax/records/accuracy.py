@@ -28,8 +28,11 @@ def read_accuracy(directory: str | os.PathLike) -> dict[str, dict]:
     FileNotFoundError: the folder has none.
     ValueError: it is damaged, or of another request than the folder's manifest.
   """
+  return _read(directory, known_request(directory))
+
+
+def _read(directory, request):
   kept = read_json(directory, _NAME)
-  request = known_request(directory)
   if set(kept) == {"accuracy", "request"}:
     found = kept["accuracy"]
     if request and kept["request"] != files.digest(request):
@@ -48,8 +51,8 @@ def kept_accuracy(directory: str | os.PathLike) -> dict[str, dict]:
   Raises:
     ValueError: the manifest is damaged.
   """
-  path = pathlib.Path(directory, _NAME)
-  return files.optional(path, lambda: read_accuracy(directory), {})
+  path, request = pathlib.Path(directory, _NAME), known_request(directory)
+  return files.optional(path, lambda: _read(directory, request), {})
 
 
 def write_accuracy(directory: str | os.PathLike, found: dict[str, dict]) -> None:

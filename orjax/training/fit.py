@@ -254,13 +254,14 @@ class _Log:
 
 
 def _lines_until(path, start):
-  """Whole lines of metrics of the first steps; a file with damaged ones is kept, too."""
+  """Whole lines of metrics of the first steps, each step once; a damaged file is kept, too."""
   lines = files.optional(path, lambda: files.read_lines(path, advice="remove it"), [])
-  whole = [
-    line
-    for line in lines
-    if isinstance(line.content, dict) and isinstance(line.content.get("step"), int)
-  ]
+  whole, last = [], 0
+  for line in lines:
+    step = line.content.get("step") if isinstance(line.content, dict) else None
+    if isinstance(step, int) and step > last:
+      whole.append(line)
+      last = step
   if len(whole) < len(lines):
     num_damaged = len(lines) - len(whole)
     files.set_aside(path, f"{num_damaged} of its {len(lines)} lines are damaged and left out")
