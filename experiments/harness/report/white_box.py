@@ -10,6 +10,12 @@ _NAMES = {
   "xent_by_stddev": "PGD(Xent), logits / stddev",
   "xent_by_margin": "PGD(Xent), logits / margin",
 }
+# What --diagnose asks beside, by `search` of the setting; older ledgers have none of them.
+_SEARCHES = {
+  "square": "Square",
+  "rays": "RayS, labels only",
+  "smoothed": "PGD(CW), differences of wide smoothing",
+}
 
 
 def loss_name(loss: str) -> str:
@@ -20,12 +26,22 @@ def loss_name(loss: str) -> str:
 def attack_name(record: dict) -> str:
   """The PGD attack of a record in words, without its usual numbers."""
   setting = record["setting"]
-  parts = [loss_name(setting["loss"])]
+  parts = [_SEARCHES[search(record)] if search(record) else loss_name(setting["loss"])]
   parts += ["float64"] if setting["float64"] else []
   parts += [f"{setting['restarts']} starts"] if setting["restarts"] > 1 else []
   parts += [f"{record['num_samples']} answers a step"] if record["num_samples"] > 1 else []
   parts += [f"from {setting['substitute']}"] if setting["substitute"] else []
   return ", ".join(parts)
+
+
+def search(record: dict) -> str | None:
+  """What is asked instead of a gradient: "square", "rays" or "smoothed"; None of PGD."""
+  return record["setting"].get("search")
+
+
+def sees_gradients(record: dict) -> bool:
+  """Whether the attack follows the attacked model's own gradient."""
+  return not search(record) and not record["setting"]["substitute"]
 
 
 def by_attack(trials: list[dict]) -> list[list[dict]]:
@@ -34,18 +50,27 @@ def by_attack(trials: list[dict]) -> list[list[dict]]:
 
 
 def usual(trials: list[dict], request: dict) -> list[dict]:
-  """Records of as many steps and starts as were asked for, not of what --diagnose adds."""
+  """Records of PGD of as many steps and starts as were asked for, not of what is dearer."""
   numbers = request["max_steps"], request.get("restarts", 1)
-  return [r for r in trials if (r["setting"]["steps"], r["setting"]["restarts"]) == numbers]
+  return [
+    record
+    for record in trials
+    if (record["setting"]["steps"], record["setting"]["restarts"]) == numbers and not search(record)
+  ]
 
 
 def published(trials: list[dict], request: dict, loss: str) -> list[dict]:
   """Records of PGD with a loss as it was asked for: usual steps, starts and precision."""
+  return usual(anew(trials, request, loss), request)
+
+
+def anew(trials: list[dict], request: dict, loss: str) -> list[dict]:
+  """Records of PGD with a loss in the precision asked for, of any number of steps and starts."""
   return [
     record
-    for record in usual(trials, request)
+    for record in trials
     if record["setting"]["loss"] == loss
     and record["num_samples"] == request["num_samples"][0]
-    and not record["setting"]["substitute"]
+    and sees_gradients(record)
     and record["setting"]["float64"] == request.get("float64", False)
   ]
