@@ -117,7 +117,9 @@ def load(
         args=ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore()),
       )
     except Exception as e:  # whatever orbax and its storage raise on broken files
-      raise _damaged(directory, _reason(e)) from e
+      status = re.match("[A-Z_]{4,}(?=: )", str(e))  # TensorStore's; a page comes behind it
+      reason = f"a file of its arrays is missing, cut or changed: {status[0]}" if status else None
+      raise _damaged(directory, reason or _reason(e)) from e
   facts = _checked(directory, found.state, found.meta)
   check_meta(directory, facts, meta or {})
   if target is None:

@@ -159,7 +159,7 @@ def run(
     sys.stdout.flush()
   except request.HelpWanted as wanted:
     print(wanted)
-  except (ValueError, OSError, FloatingPointError, MemoryError) as e:
+  except (ValueError, OSError, FloatingPointError, MemoryError, ImportError) as e:
     if os.environ.get("ORJAX_TRACEBACK"):
       raise
     _stop(f"error: {_sentence(e)}", 1)
@@ -180,6 +180,11 @@ def _lock(asked, values):
 def _sentence(error):
   if isinstance(error, MemoryError):
     return f"the memory is full ({error}): lower --slots_per_device or --rows_per_call"
+  if isinstance(error, ImportError) and "pip install" not in str(error):
+    what = f"there is no package {error.name}" if error.name else "a package does not load"
+    if not isinstance(error, ModuleNotFoundError):
+      what = f"packages do not fit each other ({' '.join(str(error).split())})"
+    return f"{what}: pip install -e . -c constraints.txt, in orjax's folder"
   if isinstance(error, OSError) and error.filename and error.strerror:
     return f"{error.filename}: {error.strerror}; free it or pass another folder"
   return " ".join(str(error).split())

@@ -4,9 +4,9 @@ A plain vmap would turn a network's convolutions into batched ones, several time
 """
 
 import jax
-from jax.custom_batching import custom_vmap
 import jax.numpy as jnp
 
+from orjax.host.jax_internals import custom_vmap
 from orjax.precision import full_precision
 
 # Rows of a network call are padded to a multiple of this: at ragged shapes the bits of
