@@ -37,6 +37,8 @@ def read_json(path: str | os.PathLike, *, advice: str) -> dict[str, Any]:
     raise Damaged(path, str(e), advice) from e
   if not isinstance(found, dict):
     raise Damaged(path, f"it holds {_kind(found)}, not names and values", advice)
+  if not found:  # what is written has a digest, if nothing else
+    raise Damaged(path, "it holds no names and values", advice)
   if _DIGEST in found and found.pop(_DIGEST) != digest(found):
     raise Damaged(
       path, f'it was changed after it was written: its "{_DIGEST}" is of another content', advice
