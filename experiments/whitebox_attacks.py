@@ -7,7 +7,8 @@
 As `blackbox_attacks.py`, with an attacker who differentiates through the defended
 answers: C&W, the paper's sanity check (section 9.4), or PGD in an l_inf ball (section 7.2),
 which attacks logits and by default the classifier without any noise at test time.
-`--diagnose` tries all that tells whether PGD's cross-entropy is masked, and says.
+`--diagnose` tries all that tells whether PGD's cross-entropy is masked, attacks without gradients
+and a twin learnt from the model's answers among it, and says: masked, not masked, or undecided.
 """
 
 from harness import app

@@ -163,6 +163,10 @@ class Recipe(NamedTuple):
     return None if self.location == "logits" or not self.stddev else self.location
 
 
+# No training of the data set's labels: a small network that learns the victim's answers.
+DISTILLED = Recipe("distilled", substitute=True)
+
+
 class Training(NamedTuple):
   """How a classifier is trained, if it must be; `given` are the flags that ask for it."""
 
@@ -219,6 +223,8 @@ def substitute(recipe: Recipe, stddev: float) -> Recipe:
 
 def name(asked: DataRequest, recipe: Recipe) -> str:
   """What the classifier is called: in the records, and its folder."""
+  if recipe == DISTILLED:
+    return recipe.network
   plain = network(asked, recipe)
   plain = plain if asked.dataset else f"{plain}_{asked.name.replace(':', '_')}"
   own = "-substitute" if recipe.substitute else ""

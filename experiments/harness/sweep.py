@@ -15,6 +15,7 @@ from harness import choice
 from harness import classifiers
 from harness import data
 from harness import defenses
+from harness import distilled
 from harness import limits
 from harness import locks
 from harness import processes
@@ -239,9 +240,18 @@ def _load(asked, variants):
   """The model, the substitutes by recipe, the images to choose from."""
   model = classifiers.load(asked.classifier, asked.images, asked.seed)
   rows = classifiers.rows_per_call(asked.classifier, model.image_shape)
-  wanted = dict.fromkeys(variant.substitute for variant in variants)
-  others = {
-    recipe: classifiers.trained.load(
+  test = data.test_images(
+    asked.images,
+    model.image_shape,
+    limited=model.logits is None,
+    trained_here=asked.classifier.recipe is not None,
+  )
+
+  def substitute(recipe):
+    if recipe == recipes.DISTILLED:
+      radius = asked.attack.numbers["radius"]
+      return distilled.load(model, test.images, radius=radius, seed=asked.seed, rows_per_call=rows)
+    return classifiers.trained.load(
       asked.classifier.model_dir,
       asked.images,
       recipe,
@@ -250,15 +260,9 @@ def _load(asked, variants):
       rows,
       as_it_is=not recipe.substitute,
     )
-    for recipe in wanted
-    if recipe
-  }
-  test = data.test_images(
-    asked.images,
-    model.image_shape,
-    limited=model.logits is None,
-    trained_here=asked.classifier.recipe is not None,
-  )
+
+  wanted = dict.fromkeys(variant.substitute for variant in variants if variant.substitute)
+  others = {recipe: substitute(recipe) for recipe in wanted}
   return model, others, test
 
 

@@ -1,6 +1,7 @@
 """White-box PGD in an l_inf ball, on logits; and what tells whether its loss is masked.
 
-`--diagnose` tries losses, steps and restarts, float64, and gradients of a substitute's.
+`--diagnose` tries losses, steps and restarts, float64, gradients of substitutes, and attacks
+that need no gradient.
 """
 
 import itertools
@@ -8,6 +9,7 @@ import math
 
 from harness import recipes
 from harness import request
+from harness.attacks import gradient_free
 from harness.attacks.spec import AttackRequest
 from harness.attacks.spec import AttackSpec
 from harness.attacks.spec import Variant
@@ -22,6 +24,9 @@ from orjax.types import Objective
 LOSSES = ("xent", "cw", "cw_unbounded", "dlr", "xent_by_stddev", "xent_by_margin")
 # Answers that --diagnose averages at every step where the network itself is random.
 _AVERAGED = 20
+# Starts of PGD(Xent) in --diagnose, or as many as there are other attacks: what a union of as
+# many hides by chance.
+_NUM_STARTS = 10
 
 _OPTIONS = (
   Option(
@@ -45,7 +50,20 @@ _OPTIONS = (
     low=0,
   ),
   Option(
-    "diagnose", "boolean", False, "is the cross-entropy masked? tries all that could tell, and says"
+    "diagnose",
+    "boolean",
+    False,
+    "is the cross-entropy masked, not masked, or is it undecided? tries all that could tell: "
+    "losses, starts, steps, float64, transfers, attacks without gradients",
+  ),
+  Option(
+    "diagnose_queries",
+    "integer",
+    1000,
+    "--diagnose: queries per image of each of its attacks without gradients",
+    request.HOW_MUCH,
+    low=1,
+    high=10**7,
   ),
 )
 
@@ -114,6 +132,7 @@ def plan(asked: AttackRequest, victim: Victim) -> list[Variant]:
   if asked.own["diagnose"]:
     wanted = _diagnosis(asked, victim, recipe, plain)
   else:
+    request.refuse_unneeded(given, ["diagnose_queries"], "needs --diagnose")
     wanted = [
       (num_samples, {"loss": loss, **plain}, substitute)
       for num_samples, loss, substitute in itertools.product(
@@ -140,33 +159,51 @@ def _diagnosis(asked, victim, recipe, plain):
       raise ValueError(f"--diagnose tries every --{name}: leave it out")
   if asked.targeted:
     raise ValueError("--diagnose is untargeted: leave --targeted out")
-  changes = [
-    {},
-    {"loss": "cw"},
-    {"loss": "dlr"},
-    {"loss": "xent_by_margin"},
-    {"float64": True},
-    {"restarts": 10},
-    {"steps": 40},
-    {"steps": 200},
-    {"loss": "xent_by_margin", "steps": 200},
-  ]
-  if victim.random:  # noise is drawn in float32, and one answer is no success to stop at
-    changes = [change for change in changes if not change.keys() & {"float64", "restarts"}]
-  elif not victim.computes_float64():
-    print("float64 is left out: the model computes in float32 whatever it is given")
-    changes.remove({"float64": True})
-  if recipe.stddev and not recipe.inside:
-    changes.insert(3, {"loss": "xent_by_stddev"})
-  settings = [{"loss": "xent", **plain, **change} for change in changes]
-  # --max_steps may be one of those numbers itself.
-  unique = {tuple(setting.values()): setting for setting in settings}
-  found: list[tuple] = [(1, setting, None) for setting in unique.values()]
-  if victim.random:  # the gradient in expectation over the noise
-    found += [(_AVERAGED, {"loss": loss, **plain}, None) for loss in ("xent", "cw")]
+  others: list[tuple] = [(1, {"loss": loss, **plain}, None) for loss in _other_losses(recipe)]
+  if not victim.random:  # noise is drawn in float32
+    if victim.computes_float64():
+      others.append((1, {"loss": "xent", **plain, "float64": True}, None))
+    else:
+      print("float64 is left out: the model computes in float32 whatever it is given")
+  else:  # the gradient in expectation over the noise
+    others += [(_AVERAGED, {"loss": loss, **plain}, None) for loss in ("xent", "cw")]
+  others += _without_gradients(asked, victim, plain)
+  others.append((1, {"loss": "cw", **plain}, recipes.DISTILLED))
   if recipe.trained_with != "none":
-    found.append((1, {"loss": "cw", **plain}, Recipe(recipe.network)))
-  return found
+    others.append((1, {"loss": "cw", **plain}, Recipe(recipe.network)))
+  dearer = [{"steps": 40}, {"steps": 200}, {"loss": "xent_by_margin", "steps": 200}]
+  if not victim.random:  # one answer is no success to stop at
+    dearer.insert(0, {"restarts": max(_NUM_STARTS, len(others))})
+  found = [
+    (1, {"loss": "xent", **plain}, None),
+    *others,
+    *((1, {"loss": "xent", **plain, **changes}, None) for changes in dearer),
+  ]
+  # --max_steps may be one of those numbers itself.
+  return list({str(each): each for each in found}.values())
+
+
+def _other_losses(recipe):
+  by_stddev = ["xent_by_stddev"] if recipe.stddev and not recipe.inside else []
+  return ["cw", "dlr", *by_stddev, "xent_by_margin"]
+
+
+def _without_gradients(asked, victim, plain):
+  """Attacks that only ask; labels of a random network change by themselves."""
+  return [
+    (
+      _AVERAGED if victim.random and search == "square" else 1,
+      {
+        **plain,
+        "loss": "cw",
+        "steps": gradient_free.num_steps(search, plain["steps"], asked.own["diagnose_queries"]),
+        "search": search,
+      },
+      None,
+    )
+    for search in gradient_free.SEARCHES
+    if not (victim.random and search == "rays")
+  ]
 
 
 def _variant(asked, victim, recipe, stops, num_samples, setting, substitute):
@@ -176,15 +213,26 @@ def _variant(asked, victim, recipe, stops, num_samples, setting, substitute):
       "--loss=xent_by_margin"
     )
   wanted = objective(setting["loss"], recipe.stddev, asked.targeted)
-  attack = build(
-    wanted,
-    **{
-      **asked.numbers,
-      "max_steps": setting["steps"],
-      "restarts": setting["restarts"],
-      "stop_at_success": stops and substitute is None,
-    },
-  )
+  if "search" in setting:
+    attack = gradient_free.build(
+      setting["search"],
+      wanted,
+      radius=asked.numbers["radius"],
+      step_size=asked.numbers["step_size"],
+      usual_steps=asked.numbers["max_steps"],
+      num_queries=asked.own["diagnose_queries"],
+      stop_at_success=stops,
+    )
+  else:
+    attack = build(
+      wanted,
+      **{
+        **asked.numbers,
+        "max_steps": setting["steps"],
+        "restarts": setting["restarts"],
+        "stop_at_success": stops and substitute is None,
+      },
+    )
   named = substitute and victim.name_of(substitute)
   return Variant(
     num_samples, {**setting, "substitute": named}, attack, wanted, setting["float64"], substitute

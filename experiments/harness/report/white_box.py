@@ -26,7 +26,8 @@ def loss_name(loss: str) -> str:
 def attack_name(record: dict) -> str:
   """The PGD attack of a record in words, without its usual numbers."""
   setting = record["setting"]
-  parts = [_SEARCHES[search(record)] if search(record) else loss_name(setting["loss"])]
+  searched = search(record)
+  parts = [_SEARCHES[searched] if searched else loss_name(setting["loss"])]
   parts += ["float64"] if setting["float64"] else []
   parts += [f"{setting['restarts']} starts"] if setting["restarts"] > 1 else []
   parts += [f"{record['num_samples']} answers a step"] if record["num_samples"] > 1 else []
@@ -35,7 +36,7 @@ def attack_name(record: dict) -> str:
 
 
 def search(record: dict) -> str | None:
-  """What is asked instead of a gradient: "square", "rays" or "smoothed"; None of PGD."""
+  """What asks instead of following a gradient: "square", "rays" or "smoothed"; None of PGD."""
   return record["setting"].get("search")
 
 
