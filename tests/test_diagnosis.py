@@ -10,15 +10,24 @@ import my_model
 import numpy as np
 import pytest
 
+from harness import attacks
+from harness import cells
 from harness import distilled
 from harness import sweep
 from harness.attacks import gradient_free
 from harness.classifiers.model import from_jax
+from harness.recipes import DISTILLED
+from harness.recipes import Recipe
 from harness.report import verdict
 from orjax import datasets
+from orjax import defenses
+from orjax import engine
+from orjax import models
 from orjax import objectives
 from orjax import records
+from orjax.engine import trials
 from orjax.threats import Defense
+from orjax.types import Example
 
 _RADIUS = 0.2  # of the attacks on digits
 _NUM_IMAGES = 40
@@ -127,6 +136,103 @@ def test_every_search_stays_in_the_ball_and_in_its_budget(diagnosed):
   manifest = json.loads((folder / "manifest.json").read_text())["request"]
   assert manifest["substitutes"].keys() == {"distilled"}
   assert manifest["diagnose_queries"] == _NUM_QUERIES
+
+
+def _planned(recipe, *flags, random=False, computes_float64=True):
+  """(the attacks that --diagnose tries on a victim, the request)."""
+  asked = mains.asked("whitebox_attacks", *_FLAGS, *flags).attack
+  victim = attacks.Victim(
+    recipe, random, lambda: computes_float64, lambda recipe: f"{recipe.network} twin"
+  )
+  return attacks.plan(asked, victim), asked
+
+
+def _names(variants):
+  """What attacks, whose gradients, and whether in float64; numbers that are not PGD's own."""
+  return [
+    (
+      v.setting.get("search", v.setting["loss"]),
+      v.setting["substitute"],
+      {"float64": True} if v.float64 else {},
+      {k: x for k, x in zip(("steps", "restarts"), (v.setting["steps"], v.setting["restarts"]))
+       if x not in (1, 10)},
+      v.num_samples,
+    )
+    for v in variants
+  ]  # fmt: skip
+
+
+def test_what_is_tried_on_a_network_trained_with_noise():
+  found, _ = _planned(Recipe("convnet", "or", 100.0))
+  assert _names(found) == [
+    ("xent", None, {}, {}, 1),
+    ("cw", None, {}, {}, 1),
+    ("dlr", None, {}, {}, 1),
+    ("xent_by_stddev", None, {}, {}, 1),
+    ("xent_by_margin", None, {}, {}, 1),
+    ("xent", None, {"float64": True}, {}, 1),
+    ("square", None, {}, {"steps": 1000}, 1),
+    ("rays", None, {}, {"steps": 1000}, 1),
+    ("smoothed", None, {}, {"steps": 20}, 1),
+    ("cw", "distilled twin", {}, {}, 1),
+    ("cw", "convnet twin", {}, {}, 1),
+    ("xent", None, {}, {}, 1),
+    ("xent", None, {}, {"steps": 40}, 1),
+    ("xent", None, {}, {"steps": 200}, 1),
+    ("xent_by_margin", None, {}, {"steps": 200}, 1),
+  ]
+  # As many starts as there are other attacks, so that a union of theirs is no advantage.
+  assert found[11].setting["restarts"] == 10
+  assert [v.substitute for v in found[9:11]] == [DISTILLED, Recipe("convnet")]
+  assert len({str(v.setting) for v in found}) == len(found)
+
+
+def test_what_is_tried_on_a_users_model_in_float32(capsys):
+  found, _ = _planned(None, computes_float64=False)
+  assert not any(v.float64 for v in found) and "float64 is left out" in capsys.readouterr().out
+  assert {v.substitute for v in found} == {None, DISTILLED}
+  # PGD of forty steps anyway is tried once.
+  names = [v.setting["steps"] for v in _planned(None, "--max_steps=40")[0]]
+  assert names.count(40) == len(names) - 5
+
+
+def test_a_random_network_is_asked_for_averages_and_never_for_one_lucky_label():
+  """Every program is traced as the engine would, behind noise inside the network."""
+  recipe = Recipe("convnet", "or", 0.1, "every")
+  found, asked = _planned(recipe, "--diagnose_queries=20", random=True)
+  names = [(name, num_samples) for name, *_, num_samples in _names(found)]
+  assert {("xent", 20), ("cw", 20), ("square", 20), ("smoothed", 1)} <= set(names)
+  assert not {"rays", "xent_by_stddev"} & {name for name, _ in names}
+  assert not any(v.float64 or v.setting["restarts"] > 1 for v in found)
+  network = models.build("convnet_digits", noise_location="every", noise_stddev=0.1)
+  model = from_jax(
+    network.apply,
+    network.init(jax.random.key(0)),
+    (8, 8, 1),
+    10,
+    "noisy",
+    apply_noisy=network.apply_noisy,
+  )
+  common = cells.Attacked(
+    "digits",
+    model,
+    np.zeros((1, 8, 8, 1), np.float32),
+    np.zeros(1, int),
+    np.zeros(1, int),
+    defenses.inner_noise(),
+    [0.1],
+    asked,
+    1,
+    0,
+    None,
+  )
+  example = Example(jnp.zeros((8, 8, 1)), jnp.int32(0))
+  for variant in found:
+    cell = cells.cell(common, variant, model if variant.substitute else None)
+    oracle = cell.threats.asked(cell.variables, engine.inputs(cell.tasks[0]).setting)
+    asked_a_step = trials.queries_per_step(variant.attack, oracle, example)
+    smoothed = variant.setting.get("search") == "smoothed"
+    assert asked_a_step == (3 if smoothed else variant.num_samples), variant.setting
 
 
 def test_what_a_search_claims_beside_the_ball_is_not_its_success(diagnosed):
