@@ -127,6 +127,8 @@ def parse(options: Iterable[Option], argv: list[str], about: str = "") -> Values
   try:
     on_line, in_files = (_define(options) for _ in range(2))
     surplus = on_line(line)[1:] + in_files(files)[1:]
+  except UnicodeDecodeError as e:
+    raise ValueError(f"{' '.join(files[1:])} is no text: pass a file with a flag a line") from e
   except (flags.Error, OSError) as e:
     raise ValueError(f"{' '.join(str(e).split())} (--help lists the flags)") from e
   if surplus:

@@ -85,7 +85,7 @@ class Endpoint:
     self.num_rows = self.num_requests = 0
     self.unused: list[tuple[tuple[int, ...], np.ndarray]] = []
     self._used: list[tuple[tuple[int, ...], np.ndarray]] = []
-    self._depth = 0
+    self._depth, self._is_told = 0, False
 
   def ask(self, images: np.ndarray) -> np.ndarray:
     """Answers float32 [B, K] to images [B, H, W, C], in as few calls as allowed.
@@ -208,7 +208,18 @@ class Endpoint:
         f"the model's function answered NaN or infinity in {wrong.sum()} of {num_rows} rows: it "
         f"must answer {self._wanted()}, all finite"
       )
+    self._warn_of_logits(array)
     return array
+
+  def _warn_of_logits(self, answers):
+    """Says once that answers are far from probabilities; noise may take them out of [0, 1]."""
+    if self._is_told or not answers.size or (answers.min() >= -1 and answers.max() <= 2):
+      return
+    self._is_told = True
+    _LOG.warning(
+      f"the model's function answers numbers from {answers.min():.3g} to {answers.max():.3g}: if "
+      f"these are logits or percents, let it answer probabilities"
+    )
 
 
 def _check_counts(**counts):

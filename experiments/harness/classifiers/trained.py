@@ -16,6 +16,7 @@ from harness.recipes import Training
 from harness.request import DataRequest
 from orjax import checkpoints
 from orjax import datasets
+from orjax import files
 from orjax import models
 from orjax import training as training_lib
 
@@ -148,7 +149,7 @@ def train(
     f"into {path}",
     flush=True,
   )
-  os.makedirs(path, exist_ok=True)
+  files.make_folder(path, "pass another folder for the model (--model_dir)")
   with locks.only_writer(path, "--model_dir", jax.process_index()), signals.postponed() as came:
     try:
       return training_lib.fit(

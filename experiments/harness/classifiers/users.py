@@ -7,12 +7,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from harness import own
 from harness.classifiers.model import from_jax
 from harness.classifiers.model import Model
 from orjax import models
 from orjax import oracles
+
+# What JAX raises where a function asks for the number that a traced array will be.
+_NOT_TRACED = (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError)
 
 
 class JaxModel(NamedTuple):
@@ -62,6 +66,7 @@ def jax_model(value: str, weights: str | None) -> JaxModel:
     )
   apply, variables, image_shape, num_classes = found
   variables = {} if variables is None else variables
+  _check_arrays(value, variables)
   if not callable(apply):
     raise ValueError(
       f"--model={value}: the first of what the factory returns must be apply(variables, images), "
@@ -72,8 +77,12 @@ def jax_model(value: str, weights: str | None) -> JaxModel:
   try:
     answer = jax.eval_shape(apply, variables, images)
   except Exception as e:  # whatever the user's code raises
+    reason = str(e).partition("\n")[0]
+    if isinstance(e, _NOT_TRACED):  # JAX says it on a page
+      reason = "it needs numbers where JAX has none yet: write it with jax.numpy, or pass its like "
+      reason += "in NumPy to --host_model"
     raise ValueError(
-      f"--model={value}: apply fails on images of shape {images.shape}: {' '.join(str(e).split())}"
+      f"--model={value}: apply fails on images of shape {images.shape}: {reason}"
     ) from e
   if getattr(answer, "shape", None) != (2, num_classes) or answer.dtype != jnp.float32:
     raise ValueError(
@@ -96,6 +105,28 @@ def host_model(value: str) -> HostModel:
       f"--host_model={value}: the factory must return (fn, image_shape, num_classes)"
     )
   return HostModel(found[0], *_checked_shapes(*found[1:], "host_model"))
+
+
+def _check_arrays(value, variables):
+  """Raises ValueError for variables that are no arrays."""
+  for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+    if not isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float):
+      raise ValueError(
+        f"--model={value}: variables must be arrays, in trees, but variables"
+        f"{jax.tree_util.keystr(path)} is of type {type(leaf).__name__}: convert it to NumPy's, or "
+        f"leave it out"
+      )
+
+
+def _check_logits(value, found):
+  """Raises ValueError for a network that ends with a softmax: another would come behind it."""
+  images = np.random.default_rng(0).uniform(size=(2, *found.image_shape)).astype(np.float32)
+  answers = np.asarray(jax.jit(found.apply)(found.variables, images))
+  if (answers >= 0).all() and np.allclose(answers.sum(-1), 1, atol=1e-3):
+    raise ValueError(
+      f"--model={value}: apply answers probabilities, which sum to 1, and should answer logits: "
+      f"leave its softmax out"
+    )
 
 
 def _checked_shapes(image_shape, num_classes, flag):
@@ -128,7 +159,13 @@ def computes_float64(model: Model) -> bool:
 
 
 def from_jax_model(value: str, found: JaxModel, rows_per_call: int | None) -> Model:
-  """The `Model` of what --model stands for."""
+  """The `Model` of what --model stands for.
+
+  Raises:
+    ValueError: the user's network answers probabilities.
+  """
+  if value not in models.torchvision_names():
+    _check_logits(value, found)
   return from_jax(*found, name(value), rows_per_call=rows_per_call)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 import functools
 import importlib
-import math
 import pkgutil
 from typing import NamedTuple
 
@@ -11,6 +10,8 @@ from harness import own
 from harness import request
 from harness.request import Option
 from orjax.threats import Defense
+
+_MOST = 3.4e38  # about the largest number of float32
 
 OPTIONS = (
   Option(
@@ -132,5 +133,8 @@ def _check_setting(value, defense, strength):
       f"--defense={value} has no strength {strength:g}: {' '.join(str(e).split())}"
     ) from e
   for name, x in numbers.items():
-    if not math.isfinite(x):
-      raise ValueError(f"--defense={value} has no strength {strength:g}: its {name} is {x}")
+    if not abs(x) <= _MOST:
+      raise ValueError(
+        f"--defense={value} has no strength {strength:g}: its {name} is {x:g}, which is no "
+        f"finite number of float32"
+      )
