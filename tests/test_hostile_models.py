@@ -1,4 +1,8 @@
-"""Models and flags that cannot be what they should: one sentence, before any work."""
+"""Models, flags and settings that cannot be what they should: one sentence, before any work."""
+
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -136,3 +140,39 @@ def test_a_strength_beyond_float32_is_the_flags_fault(variance):
   asked = defenses.DefenseRequest("output_noise", [0.0, variance])
   with pytest.raises(ValueError, match="its stddev is .*, which is no finite number of float32"):
     defenses.load(asked)
+
+
+_MAIN = """
+from harness import app
+
+def main(asked):
+  import jax
+  print(jax.random.normal(jax.random.split(jax.random.key(1))[1], (3,)).tolist())
+
+app.run([], lambda values: None, main)
+"""
+
+
+def test_the_environment_changes_no_random_number_and_a_cache_is_not_needed(tmp_path):
+  (tmp_path / "main.py").write_text(_MAIN)
+  (tmp_path / "file").touch()
+  started = [
+    subprocess.Popen(
+      [sys.executable, "main.py", f"--compilation_cache={cache}"],
+      cwd=tmp_path,
+      env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for cache, environment in (
+      ("", {}),
+      ("", {"JAX_DEFAULT_PRNG_IMPL": "rbg"}),
+      (tmp_path / "file", {"JAX_THREEFRY_PARTITIONABLE": "0"}),
+    )
+  ]
+  (usual, *others), errors = zip(*(process.communicate() for process in started))
+  assert usual.startswith("[") and others == [usual, usual]
+  assert errors[:2] == ("", "")
+  assert errors[2].startswith("warning: compiled programs are not kept: cannot write to ")
+  assert errors[2].count("\n") == 1 and "--compilation_cache" in errors[2]

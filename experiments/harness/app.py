@@ -235,11 +235,11 @@ def _set_up(values):
       pass
   import jax
 
+  # Records are a function of their keys, whatever the environment says of the generator.
+  jax.config.update("jax_default_prng_impl", "threefry2x32")
+  jax.config.update("jax_threefry_partitionable", True)
   if values["compilation_cache"]:
-    jax.config.update(
-      "jax_compilation_cache_dir", str(pathlib.Path(values["compilation_cache"]).expanduser())
-    )
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    _keep_programs(jax, pathlib.Path(values["compilation_cache"]).expanduser())
   if values["distributed"] or values["coordinator"]:
     processes.join(
       values["coordinator"],
@@ -256,6 +256,19 @@ def _set_up(values):
       f"JAX finds no device{asked} ({type(e).__name__}: {' '.join(str(e).split())[:200]}): set "
       f"JAX_PLATFORMS to what is there, such as cpu, or install the right jax"
     ) from e
+
+
+def _keep_programs(jax, folder):
+  """Keeps compiled programs in a folder; one that cannot be written is told, and done without."""
+  from orjax import files
+
+  try:
+    files.make_folder(folder, "pass another --compilation_cache, or leave it empty")
+  except OSError as e:
+    std_logging.getLogger("orjax").warning("compiled programs are not kept: %s", e)
+    return
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def about(**facts) -> dict:
