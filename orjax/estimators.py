@@ -7,6 +7,7 @@ asks the oracle, with noise of its own for every point.
 import jax
 import jax.numpy as jnp
 
+from orjax.factories import factory
 from orjax.types import Estimator
 from orjax.types import GradientEstimate
 
@@ -41,6 +42,7 @@ def central_differences(
   return center, (up - down) / (2 * spacing), (up - 2 * center + down) / spacing**2
 
 
+@factory
 def finite_difference(*, num_coordinates: int, spacing: float = 1e-4) -> Estimator:
   """Central differences along coordinates drawn without replacement (equation 1).
 
@@ -70,6 +72,7 @@ def finite_difference(*, num_coordinates: int, spacing: float = 1e-4) -> Estimat
   return Estimator(estimate, 2 * num_coordinates + 1)
 
 
+@factory
 def nes(*, num_pairs: int = 25, smoothing: float = 1e-3) -> Estimator:
   """Antithetic natural evolution strategies: the gradient of a smoothed loss.
 
@@ -108,6 +111,7 @@ def nes(*, num_pairs: int = 25, smoothing: float = 1e-3) -> Estimator:
   return Estimator(estimate, 2 * num_pairs + 1)
 
 
+@factory
 def autodiff() -> Estimator:
   """The white-box attacker's gradient, through the oracle and its noise.
 

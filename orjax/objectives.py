@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from orjax.factories import factory
 from orjax.types import LOG_FLOOR
 from orjax.types import LossFn
 from orjax.types import Objective
@@ -32,11 +33,14 @@ def asked(objective: Objective, oracle: Oracle, label: jax.Array) -> LossFn:
 
 
 def achieved(targeted: bool):
-  """The success test: the top class is the target, or is not the true class."""
+  """The success test: the top class is the target, or is not the true class.
+
+  An answer with an entry that is no finite number is no success.
+  """
 
   def test(row, label):
     top = row.argmax(-1).astype(jnp.int32)
-    return top == label if targeted else top != label
+    return (top == label if targeted else top != label) & jnp.isfinite(row).all(-1)
 
   return test
 
@@ -47,6 +51,7 @@ def _lead(row, label, targeted):
   return (other, own) if targeted else (own, other)
 
 
+@factory
 def log_margin(*, targeted: bool = False, non_positive: str = "clamp") -> Objective:
   """The log-ratio hinge of ZOO (the paper's equations 7 and 8), on probabilities.
 
@@ -85,6 +90,7 @@ def log_margin(*, targeted: bool = False, non_positive: str = "clamp") -> Object
   return Objective(loss, achieved(targeted))
 
 
+@factory
 def cross_entropy(*, targeted: bool = False) -> Objective:
   """The cross-entropy of QL and Bandits, on probabilities.
 
@@ -116,6 +122,7 @@ def cross_entropy(*, targeted: bool = False) -> Objective:
   return Objective(loss, achieved(targeted))
 
 
+@factory
 def logit_cross_entropy(
   *, targeted: bool = False, divisor: float = 1.0, by_margin: bool = False
 ) -> Objective:
@@ -139,8 +146,6 @@ def logit_cross_entropy(
   References:
     Madry et al. (2017), `pgd_attack.py` of the CIFAR10 challenge.
   """
-  if not divisor > 0:
-    raise ValueError(f"divisor must be above 0, not {divisor}")
 
   def loss(row, label):
     row = row / divisor
@@ -153,6 +158,7 @@ def logit_cross_entropy(
   return Objective(loss, achieved(targeted))
 
 
+@factory
 def dlr() -> Objective:
   """The difference of logits ratio: (z_label - max of the others) / (first - third logit).
 
@@ -174,6 +180,7 @@ def dlr() -> Objective:
   return Objective(loss, achieved(False))
 
 
+@factory
 def margin(*, targeted: bool = False, confidence: float = 0.0) -> Objective:
   """The linear hinge max(leader - follower, -confidence), on probabilities or logits.
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from orjax import factories
+
 Key = jax.Array
 LOG_FLOOR = 1e-30  # the guard inside the logs of the ZOO and C&W code
 # loss_fn(key, points [N, ...]) -> losses [N], answers [N, K]
@@ -28,11 +30,14 @@ class Oracle(NamedTuple):
     inside: `inside(stddev) -> Oracle`: the same classifier with Gaussian noise of that
       stddev [] inside the network, drawn anew for every row; None where the network has no
       place for noise. Whatever wraps an oracle drops it.
+    random: the classifier itself is meant to answer an image differently with each key, and a
+      row may draw from its place in the batch; not said of what a defense adds.
   """
 
   query: Callable[[Key, jax.Array], jax.Array]
   queries_per_row: int = 1
   inside: Callable[[Any], Any] | None = None
+  random: bool = False
 
 
 class Example(NamedTuple):
@@ -56,6 +61,9 @@ class Objective(NamedTuple):
 
   loss: Callable[[jax.Array, jax.Array], jax.Array]
   achieved: Callable[[jax.Array, jax.Array], jax.Array]
+
+  def __repr__(self):
+    return factories.told(self)
 
 
 class GradientEstimate(NamedTuple):
@@ -86,6 +94,9 @@ class Estimator(NamedTuple):
   estimate: Callable[[Key, LossFn, jax.Array], GradientEstimate]
   num_points: int
 
+  def __repr__(self):
+    return factories.told(self)
+
 
 class StepInfo(NamedTuple):
   """What a step reports; never carried.
@@ -95,15 +106,15 @@ class StepInfo(NamedTuple):
     success: the step saw, through the oracle, something to hand in.
     finished: the attack will not go on.
     num_queries: rows asked times the oracle's `queries_per_row`, int32 [].
-    zero_gradient: the image is no success, and all of the gradient that the step found is
-      exactly 0, so that it could not learn where to go: a sign of masking, bool [].
+    learnt: the image is a success, or the answers told the step where to go: one that found
+      a gradient of exactly 0 everywhere, or none that is a number, was blind, bool [].
   """
 
   loss: jax.Array
   success: jax.Array
   finished: jax.Array
   num_queries: jax.Array
-  zero_gradient: jax.Array
+  learnt: jax.Array
 
 
 def judged(
@@ -116,14 +127,14 @@ def judged(
     num_rows: rows that the step asked it.
     loss: of the image [].
     achieved: whether the answer about the image is a success, bool [].
-    gradient: all of the gradient that the step found, of any shape.
+    gradient: of the loss, all that the step found of it, of any shape.
   """
   return StepInfo(
     loss,
     achieved,
     jnp.zeros((), bool),
     jnp.int32(num_rows * oracle.queries_per_row),
-    ~achieved & (gradient == 0).all(),
+    achieved | ((gradient != 0) & jnp.isfinite(gradient)).any(),
   )
 
 
@@ -138,3 +149,6 @@ class Attack(NamedTuple):
 
   init: Callable[[Key, Example], Any]
   step: Callable[[Key, Oracle, Example, Any], tuple[Any, StepInfo]]
+
+  def __repr__(self):
+    return factories.told(self)

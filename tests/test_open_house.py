@@ -240,7 +240,7 @@ def build(objective, *, pace=0.1):
     faded = jnp.where(done, state.adversarial, (1 - share) * example.image + share / 2)
     return GreyState(share, faded), StepInfo(
       objective.loss(row, example.label), done, done | (state.share >= 1),
-      jnp.int32(oracle.queries_per_row), jnp.zeros((), bool))
+      jnp.int32(oracle.queries_per_row), jnp.ones((), bool))
 
   return Attack(init, step)
 

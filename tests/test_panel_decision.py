@@ -139,11 +139,11 @@ def test_finished_after_the_last_iteration(linear_images):
 @pytest.mark.parametrize(
   "make, message",
   [
-    (lambda: rays(LABELS, tolerance=0.0), "tolerance and radius above 0"),
+    (lambda: rays(LABELS, tolerance=0.0), "tolerance must be above 0"),
     (lambda: rays(LABELS, lead=0), "lead must be at least 1"),
     (lambda: hop_skip_jump(LABELS, norm="l1"), "norm must be one of"),
     (lambda: hop_skip_jump(LABELS, num_rows=0), "must be at least 1"),
-    (lambda: pop_skip_jump(LABELS, cells=2), "cells at least 4"),
+    (lambda: pop_skip_jump(LABELS, cells=2), "cells must be at least 4"),
   ],
 )
 def test_bad_numbers_are_refused(make, message):

@@ -33,7 +33,7 @@ def _constant(success, loss=1.0):
       jnp.asarray(success),
       jnp.zeros((), bool),
       jnp.int32(0),
-      jnp.zeros((), bool),
+      jnp.ones((), bool),
     )
 
   return Attack(init, step)
@@ -88,7 +88,7 @@ def test_starts_are_drawn_until_one_is_outside(linear_images):
       state.adversarial[0] > 0.8,
       jnp.zeros((), bool),
       jnp.int32(5),
-      jnp.zeros((), bool),
+      jnp.ones((), bool),
     )
 
   attack = attacks.until_outside(Attack(init, step))
@@ -117,7 +117,7 @@ def _patience_steps(losses, **kwargs):
   def step(key, oracle, example, state):
     del oracle, example
     return state, StepInfo(
-      key, jnp.ones((), bool), jnp.zeros((), bool), jnp.int32(0), jnp.zeros((), bool)
+      key, jnp.ones((), bool), jnp.zeros((), bool), jnp.int32(0), jnp.ones((), bool)
     )
 
   inner = _constant(True)

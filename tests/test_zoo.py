@@ -180,7 +180,7 @@ def _scripted(losses, successes=None):
     del key, oracle
     n = state.num_steps
     success = jnp.zeros((), bool) if successes is None else jnp.asarray(successes)[n]
-    info = StepInfo(losses[n], success, jnp.zeros((), bool), jnp.int32(1), jnp.zeros((), bool))
+    info = StepInfo(losses[n], success, jnp.zeros((), bool), jnp.int32(1), jnp.ones((), bool))
     adversarial = example.image + (n + 1).astype(jnp.float32)
     return state._replace(num_steps=n + 1, adversarial=adversarial), info
 
@@ -228,7 +228,7 @@ def test_binary_search_follows_the_official_rule():
         del key, oracle, example
         seen.append(float(trade_off))
         true = jnp.ones((), bool)
-        return state, StepInfo(jnp.float32(0), trade_off >= threshold, true, jnp.int32(1), ~true)
+        return state, StepInfo(jnp.float32(0), trade_off >= threshold, true, jnp.int32(1), true)
 
       return Attack(init, step)
 

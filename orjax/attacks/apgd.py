@@ -10,6 +10,7 @@ from orjax import geometry
 from orjax import objectives
 from orjax.attacks.steps import ask_tell
 from orjax.attacks.wrappers import votes
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Objective
 from orjax.types import StepInfo
@@ -240,7 +241,7 @@ def _apgd(objective, loss_of: _Loss, num_targets, numbers):
       success,
       success | (last & (state.num_rounds + 1 >= numbers.num_rounds)),
       jnp.int32(num_rows * oracle.queries_per_row),
-      running & ~agreed.any() & (seen.gradient == 0).all(),
+      ~running | agreed.any() | ((seen.gradient != 0) & jnp.isfinite(seen.gradient)).any(),
     )
 
   return Attack(init, step)
@@ -250,17 +251,13 @@ def _checked(radius, norm, num_steps, num_rounds, num_draws, comparison, lead):
   geometry.check_norm(norm)
   if comparison not in COMPARISONS:
     raise ValueError(f"comparison must be one of {', '.join(COMPARISONS)}, not {comparison!r}")
-  if min(num_steps, num_rounds, num_draws) < 1 or not radius > 0:
-    raise ValueError(
-      f"num_steps, num_restarts or num_targets, and num_draws must be at least 1 and radius "
-      f"above 0, not {num_steps}, {num_rounds}, {num_draws} and {radius}"
-    )
   paired = comparison == "same_draws"
   if lead > 1 and not paired:
     raise ValueError("a vote needs comparison='same_draws': a cached attack believes one look")
   return _Numbers(radius, norm, num_steps, num_rounds, num_draws, paired, lead)
 
 
+@factory
 def apgd(
   objective: Objective,
   *,
@@ -311,6 +308,7 @@ def apgd(
   return _apgd(objective, lambda row, label, target: objective.loss(row, label), 0, numbers)
 
 
+@factory
 def apgd_targeted(
   *,
   radius: float = 8 / 255,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from orjax import geometry
 from orjax import objectives
 from orjax.attacks import wrappers
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import judged
 from orjax.types import Objective
@@ -33,6 +34,7 @@ def exponentiated_gradient(prior: jax.Array, gradient: jax.Array, rate: float) -
   return jnp.tanh(jnp.clip(odds, -_MAX_ODDS, _MAX_ODDS) / 2)
 
 
+@factory
 def bandits(
   objective: Objective,
   *,

@@ -4,11 +4,13 @@ from orjax import estimators
 from orjax.attacks import wrappers
 from orjax.attacks.starts import Start
 from orjax.attacks.steps.descent import descent
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Estimator
 from orjax.types import Objective
 
 
+@factory
 def carlini_wagner(
   objective: Objective,
   estimator: Estimator | None = None,

@@ -11,6 +11,7 @@ from orjax.attacks.starts import Start
 from orjax.attacks.steps import ask_tell
 from orjax.attacks.steps import boundary
 from orjax.attacks.steps.ask_tell import AskTell
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Objective
 
@@ -205,6 +206,7 @@ def _hop_skip_jump(objective, start, numbers):
   return AskTell(init, ask, tell)
 
 
+@factory
 def hop_skip_jump(
   objective: Objective,
   *,
@@ -249,11 +251,5 @@ def hop_skip_jump(
     Chen, Jordan and Wainwright (2020), algorithm 2, and `hsja.py` of their code.
   """
   geometry.check_norm(norm)
-  if min(first_probes, max_probes, num_iterations, num_rows) < 1:
-    raise ValueError(
-      f"first_probes, max_probes, num_iterations and num_rows must be at least 1, "
-      f"not {first_probes}, {max_probes}, {num_iterations} and {num_rows}"
-    )
-
   numbers = _Numbers(norm, first_probes, max_probes, num_iterations, radius, num_rows)
   return ask_tell.from_ask_tell(_hop_skip_jump(objective, start, numbers))

@@ -11,6 +11,7 @@ from orjax.attacks.starts import Start
 from orjax.attacks.steps import ask_tell
 from orjax.attacks.steps.ask_tell import AskTell
 from orjax.attacks.wrappers import votes
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Objective
 
@@ -206,22 +207,16 @@ def _limited(objective, start, pair_losses, numbers):
     new = jax.tree.map(lambda *leaves: jax.lax.select_n(state.phase, *leaves), *after)
     success = (state.phase == _MOVE) & any_agreed & (new.radius <= numbers.radius)
     blind = (new.gradient == 0).all() & (state.phase == _PROBE) & (new.phase == _MOVE)
-    info = ask_tell.report(
-      ask_tell.known(new.radius, rows), success, zero_gradient=blind & ~success
-    )
+    info = ask_tell.report(ask_tell.known(new.radius, rows), success, learnt=success | ~blind)
     return new._replace(adversarial=new.image), info
 
   return AskTell(init, ask, tell)
 
 
 def _whole(objective, start, pair_losses, numbers, lead):
-  if min(numbers.num_pairs, numbers.num_proxies) < 1 or not (
-    0 < numbers.min_step_size <= numbers.first_step_size
-    and min(numbers.radius, numbers.smoothing, numbers.caution) > 0
-  ):
+  if numbers.min_step_size > numbers.first_step_size:
     raise ValueError(
-      f"num_pairs and num_proxies must be at least 1, min_step_size above 0 and at most "
-      f"step_size, and radius, smoothing and caution above 0, not {numbers}"
+      f"min_step_size={numbers.min_step_size} must be at most step_size={numbers.first_step_size}"
     )
   start = starts.low_frequency_noise() if start is None else start
   search = _limited(objective, start, pair_losses, numbers)
@@ -230,6 +225,7 @@ def _whole(objective, start, pair_losses, numbers, lead):
   return wrappers.until_success(ask_tell.from_ask_tell(search))
 
 
+@factory
 def label_only(
   objective: Objective,
   *,
@@ -281,6 +277,7 @@ def label_only(
   return _whole(objective, start, _proxy_losses, numbers, lead)
 
 
+@factory
 def partial_information(
   objective: Objective,
   *,

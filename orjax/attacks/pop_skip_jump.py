@@ -13,6 +13,7 @@ from orjax.attacks.steps import ask_tell
 from orjax.attacks.steps import boundary
 from orjax.attacks.steps.ask_tell import AskTell
 from orjax.attacks.wrappers import votes
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Objective
 
@@ -262,6 +263,7 @@ def _pop_skip_jump(objective, start, rule, numbers):
   return AskTell(init, ask, tell)
 
 
+@factory
 def pop_skip_jump(
   objective: Objective,
   *,
@@ -310,11 +312,8 @@ def pop_skip_jump(
     Simon-Gabriel et al. (2021), and their code; the search is that of Horstein (1963).
   """
   geometry.check_norm(norm)
-  if min(first_probes, num_iterations, num_rows) < 1 or cells < 4:
-    raise ValueError(
-      f"first_probes, num_iterations and num_rows must be at least 1 and cells at least 4, "
-      f"not {first_probes}, {num_iterations}, {num_rows} and {cells}"
-    )
+  if cells < 4:
+    raise ValueError(f"cells must be at least 4, not {cells}")
   start = starts.low_frequency_noise() if start is None else start
   numbers = _Numbers(norm, cells, first_probes, num_iterations, radius, num_rows)
   return ask_tell.from_ask_tell(_pop_skip_jump(objective, start, votes.vote(lead=lead), numbers))

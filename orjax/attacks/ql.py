@@ -4,10 +4,12 @@ from orjax import estimators
 from orjax.attacks import wrappers
 from orjax.attacks.steps.pgd import pgd
 from orjax.attacks.steps.pgd import Plateau
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Objective
 
 
+@factory
 def ql(
   objective: Objective,
   *,

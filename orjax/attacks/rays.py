@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from orjax.attacks.steps import ask_tell
 from orjax.attacks.steps.ask_tell import AskTell
 from orjax.attacks.wrappers import votes
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Objective
 
@@ -164,6 +165,7 @@ def _rays(objective, radius, tolerance, rule, checking, num_rows):
   return AskTell(init, ask, tell)
 
 
+@factory
 def rays(
   objective: Objective,
   *,
@@ -200,10 +202,5 @@ def rays(
   References:
     Chen and Gu (2020), algorithms 1 to 3, and `RayS.py` of their code.
   """
-  if num_rows < 1 or not tolerance > 0 or not (radius is None or radius > 0):
-    raise ValueError(
-      f"num_rows must be at least 1, tolerance and radius above 0, "
-      f"not {num_rows}, {tolerance} and {radius}"
-    )
   rule = votes.vote(lead=lead)
   return ask_tell.from_ask_tell(_rays(objective, radius, tolerance, rule, lead > 1, num_rows))

@@ -11,6 +11,7 @@ from orjax.attacks import wrappers
 from orjax.attacks.steps import ask_tell
 from orjax.attacks.wrappers import hill_climbing
 from orjax.attacks.wrappers.hill_climbing import Proposals
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Objective
 
@@ -71,6 +72,7 @@ def _proposals(radius, norm):
   return Proposals(init, propose, learn)
 
 
+@factory
 def sign_hunter(
   objective: Objective,
   *,
@@ -110,8 +112,6 @@ def sign_hunter(
     Al-Dujaili and O'Reilly (2020), algorithm 2, and `sign_attack.py` of their code.
   """
   geometry.check_norm(norm)
-  if not radius > 0:
-    raise ValueError(f"radius must be above 0, not {radius}")
   search = hill_climbing.hill_climb(
     _proposals(radius, norm), objective, comparison=comparison, ties=True, lead=lead
   )

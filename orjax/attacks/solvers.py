@@ -7,6 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from orjax.factories import factory
+
 
 class Solver(NamedTuple):
   """How a coordinate moves.
@@ -28,6 +30,7 @@ class AdamState(NamedTuple):
   count: jax.Array
 
 
+@factory
 def adam(
   *, learning_rate: float = 0.01, b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-8
 ) -> Solver:
@@ -56,6 +59,7 @@ def adam(
   return Solver(init, update)
 
 
+@factory
 def newton(*, learning_rate: float = 0.01, floor: float = 0.1) -> Solver:
   """ZOO's Newton step: slope over curvature, with curvatures below `floor` raised.
 
@@ -72,6 +76,7 @@ def newton(*, learning_rate: float = 0.01, floor: float = 0.1) -> Solver:
   return Solver(lambda size: (), update)
 
 
+@factory
 def adam_newton(*, learning_rate: float = 0.01, floor: float = 0.1) -> Solver:
   """The hybrid of ZOO's code: Newton where the curvature is not negative, Adam elsewhere.
 

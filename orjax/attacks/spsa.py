@@ -13,6 +13,7 @@ from orjax.attacks import wrappers
 from orjax.attacks.steps import ask_tell
 from orjax.attacks.steps.ask_tell import AskTell
 from orjax.attacks.wrappers import votes
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Objective
 
@@ -59,6 +60,7 @@ def _spsa(objective, radius, num_pairs, spacing, learning_rate, num_steps):
   return AskTell(init, ask, tell)
 
 
+@factory
 def spsa(
   objective: Objective,
   *,
@@ -97,11 +99,6 @@ def spsa(
   References:
     Uesato et al. (2018), section 4.1; `spsa.py` of cleverhans.
   """
-  if min(num_pairs, num_steps) < 1 or not min(radius, spacing, learning_rate) > 0:
-    raise ValueError(
-      f"num_pairs and num_steps must be at least 1, radius, spacing and learning_rate above "
-      f"0, not {num_pairs}, {num_steps}, {radius}, {spacing} and {learning_rate}"
-    )
   search = _spsa(objective, radius, num_pairs, spacing, learning_rate, num_steps)
   if lead > 1:
     search = votes.voted(search, objective, rule=votes.vote(lead=lead))

@@ -9,6 +9,7 @@ from orjax.attacks import wrappers
 from orjax.attacks.steps import ask_tell
 from orjax.attacks.wrappers import hill_climbing
 from orjax.attacks.wrappers.hill_climbing import Proposals
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Objective
 
@@ -171,6 +172,7 @@ def _l2(radius, window_share, horizon, edges):
   return Proposals(init, propose, lambda example, image, memory, kept: memory)
 
 
+@factory
 def square(
   objective: Objective,
   *,
@@ -214,11 +216,6 @@ def square(
   """
   geometry.check_norm(norm)
   window_share = (0.05 if norm == "linf" else 0.1) if window_share is None else window_share
-  if not (radius > 0 and 0 < window_share <= 1 and horizon >= 1):
-    raise ValueError(
-      f"radius, window_share and horizon must be above 0 and window_share at most 1, "
-      f"not {radius}, {window_share} and {horizon}"
-    )
   make = _linf if norm == "linf" else _l2
   search = hill_climbing.hill_climb(
     make(radius, window_share, horizon, edges), objective, comparison=comparison, lead=lead

@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 
 from orjax import geometry
+from orjax.factories import factory
 from orjax.types import Key
 
 # start(key, image [H, W, C]) -> image [H, W, C] in [0, 1]
 Start = Callable[[Key, jax.Array], jax.Array]
 
 
+@factory
 def uniform(radius: float) -> Start:
   """Begins at a uniform draw from the l_inf ball of a radius in units of [0, 1], clipped.
 
@@ -27,6 +29,7 @@ def uniform(radius: float) -> Start:
   return start
 
 
+@factory
 def low_frequency_noise(*, scale: float = 1.0, cells: int = 7) -> Start:
   """Begins far away: the image plus Gaussian noise in `cells` x `cells` constant tiles.
 

@@ -4,10 +4,12 @@ from orjax import estimators
 from orjax.attacks import starts
 from orjax.attacks import wrappers
 from orjax.attacks.steps.pgd import pgd
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Objective
 
 
+@factory
 def whitebox_pgd(
   objective: Objective,
   *,
@@ -44,12 +46,6 @@ def whitebox_pgd(
   References:
     `pgd_attack.py` of the CIFAR10 challenge; section 7.2 of the paper.
   """
-  if num_steps < 1 or num_restarts < 1:
-    raise ValueError(
-      f"num_steps and num_restarts must be at least 1, not {num_steps} and {num_restarts}"
-    )
-  if not (radius > 0 and step_size > 0):
-    raise ValueError(f"radius and step_size must be above 0, not {radius} and {step_size}")
   attack = wrappers.in_rounds(
     pgd(
       objective,

@@ -6,10 +6,12 @@ from orjax.attacks.starts import Start
 from orjax.attacks.steps.coarse_to_fine import coarse_to_fine_descent
 from orjax.attacks.steps.coarse_to_fine import CoarseToFine
 from orjax.attacks.steps.coordinate_descent import coordinate_descent
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Objective
 
 
+@factory
 def zoo(
   objective: Objective,
   *,

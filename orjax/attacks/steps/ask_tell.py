@@ -33,11 +33,11 @@ class AskTell(NamedTuple):
   tell: Callable[[Example, Any, Any, jax.Array], tuple[Any, StepInfo]]
 
 
-def report(loss, success, finished=False, zero_gradient=False) -> StepInfo:
+def report(loss, success, finished=False, learnt=True) -> StepInfo:
   """What `tell` found; the queries are filled in by `from_ask_tell`."""
-  flags = (jnp.asarray(flag, bool) for flag in (success, finished, zero_gradient))
-  success, finished, zero_gradient = flags
-  return StepInfo(loss, success, finished, jnp.int32(0), zero_gradient)
+  flags = (jnp.asarray(flag, bool) for flag in (success, finished, learnt))
+  success, finished, learnt = flags
+  return StepInfo(loss, success, finished, jnp.int32(0), learnt)
 
 
 def from_ask_tell(search: AskTell) -> Attack:

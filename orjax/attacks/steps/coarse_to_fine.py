@@ -15,6 +15,7 @@ from orjax import estimators
 from orjax import geometry
 from orjax.attacks import solvers
 from orjax.attacks.steps.coordinate_descent import measure
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import judged
 from orjax.types import Objective
@@ -152,6 +153,7 @@ def _growth(solver, coarse):
   return grown
 
 
+@factory
 def coarse_to_fine_descent(
   objective: Objective,
   solver: solvers.Solver,
@@ -226,7 +228,7 @@ def coarse_to_fine_descent(
       jnp.concatenate([here[None], here[None] + offsets, here[None] - offsets])
     )
     reference = geometry.from_tanh_space(origin)
-    losses, rows = measure(
+    losses, hinges, rows = measure(
       objective, trade_off, oracle, query_key, points, reference, example.label
     )
     loss, slopes, curvatures = estimators.central_differences(losses, spacing)
@@ -238,7 +240,9 @@ def coarse_to_fine_descent(
       solver_state = jax.tree.map(
         lambda new, old: jnp.where(first, new, old), solver.init(modifier.size), solver_state
       )
-    info = judged(oracle, len(points), loss=loss, achieved=achieved, gradient=slopes)
+    # What was learnt of the model: the distance has a slope everywhere.
+    _, learnt, _ = estimators.central_differences(hinges, spacing)
+    info = judged(oracle, len(points), loss=loss, achieved=achieved, gradient=learnt)
     return CoarseToFineState(
       modifier.reshape(state.modifier.shape),
       state.importance,

@@ -11,6 +11,7 @@ from orjax import geometry
 from orjax import objectives
 from orjax.attacks import solvers
 from orjax.attacks.starts import Start
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import judged
 from orjax.types import Key
@@ -26,15 +27,15 @@ def measure(
   points: jax.Array,
   reference: jax.Array,
   label: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """What ZOO minimises, ||x - x0||^2 + c loss, at points [N, H, W, C].
 
   Returns:
-    The losses [N] and the oracle's answers [N, K].
+    That sum [N], the losses alone [N], and the oracle's answers [N, K].
   """
   hinges, rows = objectives.asked(objective, oracle, label)(key, points)
   distances = jnp.sum(jnp.square(points - reference[None]), axis=(1, 2, 3))
-  return distances + trade_off * hinges, rows
+  return distances + trade_off * hinges, hinges, rows
 
 
 class CoordinateDescentState(NamedTuple):
@@ -45,6 +46,7 @@ class CoordinateDescentState(NamedTuple):
   adversarial: jax.Array
 
 
+@factory
 def coordinate_descent(
   objective: Objective,
   solver: solvers.Solver,
@@ -104,7 +106,7 @@ def coordinate_descent(
     modifiers = estimators.central_points(modifier, coordinates, spacing)
     points = to_image(modifiers, image[None])
     reference = to_image(jnp.zeros_like(modifier), image)
-    losses, rows = measure(
+    losses, hinges, rows = measure(
       objective, trade_off, oracle, query_key, points, reference, example.label
     )
     loss, slopes, curvatures = estimators.central_differences(losses, spacing)
@@ -113,7 +115,9 @@ def coordinate_descent(
     if not tanh_space:
       modifier = jnp.clip(modifier, -image, 1 - image)
     achieved = objective.achieved(rows[0], example.label)
-    info = judged(oracle, len(points), loss=loss, achieved=achieved, gradient=slopes)
+    # What was learnt of the model: the distance has a slope everywhere.
+    _, learnt, _ = estimators.central_differences(hinges, spacing)
+    info = judged(oracle, len(points), loss=loss, achieved=achieved, gradient=learnt)
     return CoordinateDescentState(modifier, solver_state, points[0]), info
 
   return Attack(init, step)

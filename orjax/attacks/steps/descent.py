@@ -10,6 +10,7 @@ import optax
 from orjax import geometry
 from orjax import objectives
 from orjax.attacks.starts import Start
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Estimator
 from orjax.types import judged
@@ -24,6 +25,7 @@ class DescentState(NamedTuple):
   adversarial: jax.Array
 
 
+@factory
 def descent(
   objective: Objective,
   estimator: Estimator,

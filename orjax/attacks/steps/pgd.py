@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from orjax import geometry
 from orjax import objectives
 from orjax.attacks.starts import Start
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Estimator
 from orjax.types import judged
@@ -45,6 +46,7 @@ class PgdState(NamedTuple):
   adversarial: jax.Array
 
 
+@factory
 def pgd(
   objective: Objective,
   estimator: Estimator,

@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Objective
 
 
+@factory
 def confirmed(attack: Attack, objective: Objective, *, num_queries: int) -> Attack:
   """Believes a success only if most of `num_queries` fresh answers agree.
 
@@ -24,8 +26,6 @@ def confirmed(attack: Attack, objective: Objective, *, num_queries: int) -> Atta
   Raises:
     ValueError: `num_queries` is below 1.
   """
-  if num_queries < 1:
-    raise ValueError(f"num_queries must be at least 1, not {num_queries}")
 
   def step(key, oracle, example, state):
     step_key, query_key = jax.random.split(key)

@@ -177,8 +177,6 @@ def hill_climb(
   if comparison not in COMPARISONS:
     raise ValueError(f"comparison must be one of {', '.join(COMPARISONS)}, not {comparison!r}")
   cached, sequential = comparison == "cached", comparison == "sequential"
-  if lead < 1:
-    raise ValueError(f"lead must be at least 1, not {lead}")
 
   def init(key, example):
     image, memory = proposals.init(key, example)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from orjax import geometry
+from orjax.factories import factory
 from orjax.types import Attack
 
 
@@ -19,6 +20,7 @@ class KeepBestState(NamedTuple):
   adversarial: jax.Array
 
 
+@factory
 def keep_best(attack: Attack, distance=geometry.l2) -> Attack:
   """Hands in the closest image that the attack judged a success.
 

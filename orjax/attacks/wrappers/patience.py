@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from orjax.factories import factory
 from orjax.types import Attack
 
 
@@ -20,6 +21,7 @@ class PatienceState(NamedTuple):
   adversarial: jax.Array
 
 
+@factory
 def patience(
   attack: Attack,
   *,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from orjax.factories import factory
 from orjax.types import Attack
 
 
@@ -17,6 +18,7 @@ class UntilOutsideState(NamedTuple):
   adversarial: jax.Array
 
 
+@factory
 def until_outside(attack: Attack) -> Attack:
   """Starts again, one step each, until the image where the attack starts is a success.
 
@@ -57,6 +59,7 @@ class InRoundsState(NamedTuple):
   adversarial: jax.Array
 
 
+@factory
 def in_rounds(attack: Attack, *, num_steps: int, num_rounds: int) -> Attack:
   """Begins anew after every `num_steps` steps, and finishes after so many rounds.
 
@@ -90,6 +93,7 @@ def in_rounds(attack: Attack, *, num_steps: int, num_rounds: int) -> Attack:
   return Attack(init, step)
 
 
+@factory
 def until_success(attack: Attack) -> Attack:
   """Finishes at the first success, and hands in the image that was judged then.
 

@@ -11,6 +11,7 @@ from orjax.attacks.wrappers.confirmation import confirmed
 from orjax.attacks.wrappers.keep_best import keep_best
 from orjax.attacks.wrappers.patience import patience
 from orjax.attacks.wrappers.rounds import until_outside
+from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Objective
 
@@ -31,6 +32,7 @@ class BinarySearchState(NamedTuple):
   adversarial: jax.Array
 
 
+@factory
 def binary_search(
   make_attack: Callable[[jax.Array], Attack], *, num_steps: int, initial: float
 ) -> Attack:

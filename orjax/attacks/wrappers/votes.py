@@ -206,7 +206,7 @@ def voted(search: AskTell, objective: Objective, *, rule: Vote) -> AskTell:
       loss,
       state.voting & verdict.yes,
       info.finished & ~state.voting & ~called,
-      info.zero_gradient & ~state.voting,
+      info.learnt | state.voting,
     )
 
   return AskTell(init, ask, tell)
