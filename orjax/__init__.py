@@ -11,13 +11,16 @@ __version__ = "0.1.0"
 _CALLS = ("attack_batch", "attack_one", "evaluate")
 _MODULES = (
   "attacks",
+  "border",
   "checkpoints",
   "closed",
+  "compiled",
   "datasets",
   "defenses",
   "engine",
   "estimators",
   "evaluation",
+  "factories",
   "files",
   "geometry",
   "host",

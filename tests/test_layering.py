@@ -10,7 +10,10 @@ ROOT = pathlib.Path(__file__).parent.parent
 # What each room of orjax may import from the others.
 ALLOWED = {
   "__init__": set(),  # loads lazily
-  "types": set(),
+  "types": {"factories"},
+  "factories": set(),
+  "border": {"types", "host"},
+  "compiled": {"host"},
   "precision": set(),
   "files": set(),
   "progress": set(),
@@ -19,18 +22,38 @@ ALLOWED = {
   "checkpoints": {"files"},
   "threats": {"types"},
   "geometry": {"types"},
-  "objectives": {"types"},
-  "estimators": {"types"},
+  "objectives": {"types", "factories"},
+  "estimators": {"types", "factories"},
   "theory": {"types"},
   "host": set(),
   "defenses": {"types", "precision", "geometry", "threats"},
-  "oracles": {"types", "precision", "host", "defenses"},
-  "attacks": {"types", "geometry", "objectives", "estimators"},
+  "oracles": {"types", "factories", "border", "precision", "host", "defenses"},
+  "attacks": {"types", "factories", "geometry", "objectives", "estimators"},
   "verification": {"types", "precision"},
   "evaluation": {"types", "precision", "host", "datasets"},
-  "engine": {"types", "precision", "threats", "host", "verification", "progress", "files"},
+  "engine": {
+    "types",
+    "factories",
+    "border",
+    "precision",
+    "threats",
+    "host",
+    "verification",
+    "progress",
+    "files",
+  },
   "runner": {"engine"},
-  "closed": {"types", "threats", "host", "engine", "geometry"},
+  "closed": {
+    "types",
+    "factories",
+    "border",
+    "compiled",
+    "threats",
+    "host",
+    "engine",
+    "geometry",
+    "progress",
+  },
   "models": {"files"},
   "training": {"geometry", "datasets", "models", "checkpoints", "progress", "files", "evaluation"},
 }
@@ -50,7 +73,7 @@ FLOORS = {
 }
 # All that `python experiments/NAME.py` makes importable, and what a library must not need.
 FORBIDDEN = {"absl", "matplotlib", "experiments", "harness", "tensorflow"}
-NUMPY_ONLY = {"records", "datasets", "progress", "files", "__init__"}
+NUMPY_ONLY = {"records", "datasets", "factories", "progress", "files", "__init__"}
 
 
 def _imports(path):

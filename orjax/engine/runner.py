@@ -18,6 +18,7 @@ import jax
 from jax.sharding import PartitionSpec as P
 import numpy as np
 
+from orjax import border
 from orjax import progress
 from orjax.engine import programs as programs_lib
 from orjax.engine import snapshots
@@ -85,17 +86,15 @@ class Statistics:
 
 def _check(tasks, attack, threat_model, variables, max_queries):
   """Refuses what cannot be run; returns what one step asks."""
-  shape = tasks[0].image.shape
-  for task in tasks:
-    wanted = (
-      np.float64
-      if jax.config.jax_enable_x64 and (tasks[0].image.dtype == np.float64)
-      else np.float32
-    )
-    if task.image.dtype != wanted or task.image.shape != shape:
-      raise ValueError(
-        f"images must be {wanted.__name__} {shape}, not {task.image.dtype} {task.image.shape}"
-      )
+  shape, dtype = tasks[0].image.shape, tasks[0].image.dtype
+  for image in {id(task.image): task.image for task in tasks}.values():
+    if image.dtype != dtype or image.shape != shape:
+      raise ValueError(f"images must be {dtype} {shape}, not {image.dtype} {image.shape}")
+    border.images(image[None], num_channels=shape[-1])
+  first = inputs(tasks[0])
+  asked = threat_model.asked(variables, first.setting)
+  num_classes = border.num_classes(asked, first.image)
+  border.labels(np.array([task.label for task in tasks]), len(tasks), num_classes)
   _, queries = rows_and_queries(attack, threat_model, variables, tasks[0])
   check_budget(queries, max_queries)
   return queries

@@ -11,6 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from orjax import border
+from orjax import factories
+from orjax import host
 from orjax.precision import full_precision
 from orjax.types import Attack
 from orjax.types import Example
@@ -33,7 +36,7 @@ class Trial(NamedTuple):
     loss: reported by the last step, float32 [].
     num_steps: taken so far, int32 [].
     num_queries: asked so far, int32 [].
-    num_zero_gradients: steps that found a gradient of exactly 0, int32 [].
+    num_zero_gradients: steps that learnt nothing from the answers, int32 [].
     claimed: some step saw a success through the oracle, bool [].
     broken: some step's loss was NaN: the model does not answer numbers, bool [].
     finished: bool [].
@@ -101,7 +104,7 @@ def step(attack: Attack, oracle: Oracle, key: Key, trial: Trial, max_queries: ja
     loss=info.loss.astype(jnp.float32),
     num_steps=trial.num_steps + 1,
     num_queries=num_queries,
-    num_zero_gradients=trial.num_zero_gradients + info.zero_gradient.astype(jnp.int32),
+    num_zero_gradients=trial.num_zero_gradients + (~info.learnt).astype(jnp.int32),
     claimed=trial.claimed | info.success,
     broken=broken,
     # Every step of an attack asks the same number of rows: shapes are static.
@@ -143,23 +146,50 @@ def trace(
 
 
 def queries_per_step(attack: Attack, oracle: Oracle, example: Example) -> int:
-  """Queries of one step, from its shapes alone; nothing is asked."""
-  charged = []
+  """Queries of one step, counted at the oracle, from shapes alone; nothing is asked.
 
-  def query(key, images):
-    charged.append(len(images) * oracle.queries_per_row)
-    return oracle.query(key, images)
+  Raises:
+    ValueError: the attack reports fewer, or does not always ask as many.
+  """
+  image = example.image
+  counter = host.Endpoint(_never, border.num_classes(oracle, image))
+
+  @jax.custom_vjp  # a white-box attack differentiates through what it asks
+  def count(key_data, images):
+    key = jax.random.wrap_key_data(key_data)
+    return host.ask(counter, key, images.astype(jnp.float32)).astype(images.dtype)
+
+  count.defvjp(
+    lambda key_data, images: (count(key_data, images), images),
+    lambda images, _: (None, jnp.zeros_like(images)),
+  )
+  counted = Oracle(
+    lambda key, images: count(jax.random.key_data(key), images), oracle.queries_per_row
+  )
 
   def one_step(init_key, step_key, example):
-    counting = Oracle(query, oracle.queries_per_row)
-    return attack.step(step_key, counting, example, attack.init(init_key, example))
+    state = attack.init(init_key, example)
+    return attack.step(step_key, counted, example, state)[1].num_queries
 
-  jax.eval_shape(one_step, jax.random.key(0), jax.random.key(1), example)
-  return sum(charged)
+  with jax.ensure_compile_time_eval():
+    keys = jax.random.key(0), jax.random.key(1)
+  num_rows, reported = host.rows_asked(one_step, *keys, example)
+  charged = num_rows * oracle.queries_per_row
+  if int(reported) < charged:
+    raise ValueError(
+      f"a step of the attack asks {charged} queries and reports {int(reported)}: its "
+      f"StepInfo.num_queries must be the rows it asks times oracle.queries_per_row"
+    )
+  return charged
+
+
+def _never(images):
+  raise AssertionError("rows are counted, not asked")
 
 
 def check_budget(cost: int, max_queries: int) -> None:
-  """Raises ValueError if not even one step is affordable."""
+  """Raises ValueError if `max_queries` is no whole number, or pays for no step."""
+  factories.check_number("max_queries", max_queries, factories.LIMITS["max_queries"])
   if cost > max_queries:
     raise ValueError(
       f"max_queries={max_queries} does not pay for one step of the attack, "

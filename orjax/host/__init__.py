@@ -5,6 +5,7 @@ from orjax.host.endpoint import Patience
 from orjax.host.staging import ask
 from orjax.host.staging import asks
 from orjax.host.staging import endpoints
+from orjax.host.staging import rows_asked
 from orjax.host.staging import staged
 
-__all__ = ["Endpoint", "Patience", "ask", "asks", "endpoints", "staged"]
+__all__ = ["Endpoint", "Patience", "ask", "asks", "endpoints", "rows_asked", "staged"]

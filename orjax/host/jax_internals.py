@@ -35,7 +35,7 @@ with _known():
   from jax.interpreters import batching
   from jax.interpreters import mlir
 
-__all__ = ["Rules", "constant", "custom_vmap", "is_traced", "part", "primitive", "traced"]
+__all__ = ["Rules", "constant", "custom_vmap", "inner", "is_traced", "part", "primitive", "traced"]
 
 
 def is_traced(*values: Any) -> bool:
@@ -96,6 +96,17 @@ def traced(function: Callable, *arguments: Any) -> tuple[Any, list[Any], Any]:
 def constant(atom: Any) -> tuple[Any] | None:
   """The value of a literal in a jaxpr, in a tuple; None where the atom is a variable."""
   return (atom.val,) if isinstance(atom, core.Literal) else None
+
+
+def inner(eqn: Any) -> list[Any]:
+  """The jaxprs within an operation: of a loop, of branches, of a compiled function."""
+  found = []
+  for value in eqn.params.values():
+    for some in value if isinstance(value, tuple | list) else (value,):
+      jaxpr = getattr(some, "jaxpr", some)
+      if hasattr(jaxpr, "eqns"):
+        found.append(jaxpr)
+  return found
 
 
 def part(jaxpr: Any, eqns: list[Any], inputs: list[Any], outputs: list[Any]) -> Callable:

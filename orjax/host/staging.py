@@ -91,6 +91,60 @@ def asks(function: Callable, *arguments) -> bool:
   return bool(endpoints(function, *arguments))
 
 
+def rows_asked(function: Callable, *arguments) -> tuple[int, Any]:
+  """How many rows a function asks of endpoints, in vmaps, loops and branches, too.
+
+  Args:
+    function: of arrays, in trees; nothing is asked.
+    *arguments: it is called with.
+
+  Returns:
+    The rows; of branches those of the one that asks the most. And what the function returns,
+    a number that depends on no answer.
+
+  Raises:
+    ValueError: it asks in a loop of unknown length, or returns what depends on answers.
+  """
+  jaxpr, constants, _ = jax_internals.traced(function, *arguments)
+  leaves = jax.tree.leaves(arguments)
+  values = dict(zip(jaxpr.constvars, constants)) | dict(zip(jaxpr.invars, leaves))
+  (out,) = jaxpr.outvars
+  needed, eqns = _variables([out]), []
+  for eqn in reversed(jaxpr.eqns):
+    if any(v in needed for v in eqn.outvars):
+      eqns.insert(0, eqn)
+      needed |= _variables(eqn.invars)
+  num_rows = _rows_asked(jaxpr)
+  if any(_asks(eqn) or any(map(_rows_asked, jax_internals.inner(eqn))) for eqn in eqns):
+    raise ValueError("the number of queries that a step reports must not depend on answers")
+  inputs = [v for v in values if v in needed]
+  program = jax_internals.part(jaxpr, eqns, inputs, [out])
+  with jax.ensure_compile_time_eval():  # also where the caller is being traced
+    return num_rows, program(*(_some(values[v]) for v in inputs))[0]
+
+
+def _some(value):
+  return np.zeros(value.shape, value.dtype) if jax_internals.is_traced(value) else value
+
+
+def _rows_asked(jaxpr) -> int:
+  return sum(map(_rows_of, jaxpr.eqns))
+
+
+def _rows_of(eqn):
+  if _asks(eqn):
+    return eqn.params["num_repeats"] * eqn.invars[1].aval.shape[0]
+  rows = [_rows_asked(inner) for inner in jax_internals.inner(eqn)]
+  if eqn.primitive.name == "while" and any(rows):
+    raise ValueError(
+      "a step asks its oracle in a loop of unknown length: every step must ask the same number "
+      "of rows, so use jax.lax.scan"
+    )
+  if eqn.primitive.name == "cond":
+    return max(rows)
+  return sum(rows) * (eqn.params["length"] if eqn.primitive.name == "scan" else 1)
+
+
 def staged(function: Callable) -> Callable:
   """`jax.jit`, for functions that may ask endpoints.
 

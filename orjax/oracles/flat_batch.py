@@ -6,6 +6,8 @@ A plain vmap would turn a network's convolutions into batched ones, several time
 import jax
 import jax.numpy as jnp
 
+from orjax import border
+from orjax import factories
 from orjax.host.jax_internals import custom_vmap
 from orjax.precision import full_precision
 
@@ -29,15 +31,20 @@ def on_rows(predict, rows_per_call):
   Raises:
     ValueError: `rows_per_call` is below 1.
   """
-  if rows_per_call is not None and rows_per_call < 1:
-    raise ValueError(f"rows_per_call must be at least 1, not {rows_per_call}")
+  factories.check_number("rows_per_call", rows_per_call, factories.LIMITS["rows_per_call"])
+  # Made for each question: JAX would keep what it once traced of a function, though the
+  # model that the function closes over was trained on since.
+  return lambda variables, *rows: _on_rows(predict, rows_per_call)(variables, *rows)
 
+
+def _on_rows(predict, rows_per_call):
   def call(variables, *rows):
     with full_precision():
       num_rows = len(rows[0])
       size = _next_multiple(num_rows, _ROW_MULTIPLE)
       size = min(size, rows_per_call or size)
-      return predict(variables, *(_pad_rows(x, size) for x in rows))[:num_rows]
+      found = predict(variables, *(_pad_rows(x, size) for x in rows))
+      return border.answers(found, size, rows[-1].dtype)[:num_rows]
 
   def pull_back(variables, *rows_and_cotangents):
     # The forward pass in here is the one of the answers again: XLA merges the two.

@@ -41,7 +41,7 @@ def from_predict(
     respect to the images. Its `inside`, where it has one, is as `from_random_predict`.
 
   Raises:
-    ValueError: `rows_per_call` is below 1.
+    ValueError: `rows_per_call` is below 1; when asked, `predict` returned no array [B, K].
   """
 
   def answer(variables, images):
@@ -62,7 +62,7 @@ def from_predict(
       stddevs = jnp.broadcast_to(jnp.asarray(stddev, jnp.float32), (len(images),))
       return ask_noisy(variables, _row_keys(key, images), stddevs, images)
 
-    return Oracle(noisy_query)
+    return Oracle(noisy_query, random=True)
 
   return Oracle(query, inside=inside)
 
@@ -99,7 +99,7 @@ def from_random_predict(
   def query(key, images):
     return ask(variables, _row_keys(key, images), images)
 
-  return Oracle(query)
+  return Oracle(query, random=True)
 
 
 def from_host(

@@ -1,0 +1,428 @@
+"""What a user hands in is taken as it is meant, or refused: no number is wrong in silence."""
+
+import functools
+
+import jax
+import jax.monitoring
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from conftest import linear_predict
+from conftest import linear_variables
+import orjax
+from orjax import attacks
+from orjax import compiled
+from orjax import defenses
+from orjax import engine
+from orjax import objectives
+from orjax import oracles
+from orjax import threats
+from orjax.engine import trials
+from orjax.types import Attack
+from orjax.types import Example
+from orjax.types import Oracle
+from orjax.types import StepInfo
+
+_UNIT = np.random.default_rng(0).uniform(0.3, 0.7, (4, 4, 4, 1)).astype(np.float32)
+_LABELS = np.asarray(linear_predict(linear_variables(), jnp.asarray(_UNIT)).argmax(-1))
+_MARGIN = objectives.log_margin()
+_QL = attacks.ql(_MARGIN, num_pairs=2, smoothing=0.01, radius=0.1)
+
+
+def _oracle(predict=linear_predict):
+  return oracles.from_predict(predict, linear_variables())
+
+
+def _attack(oracle=None, images=_UNIT, labels=_LABELS, attack=_QL, key=None, **options):
+  options = {"max_queries": 20, **options}
+  key = jax.random.key(0) if key is None else key
+  return orjax.attack_batch(key, attack, oracle or _oracle(), images, labels, **options)
+
+
+@functools.lru_cache
+def _threat_model(clean, defense):
+  return threats.threat_model(lambda _: clean, defense)
+
+
+_CLEAN, _NO_DEFENSE = _oracle(), defenses.no_defense()
+
+
+def _evaluate(oracle=_CLEAN, images=_UNIT, labels=_LABELS, defense=_NO_DEFENSE, **options):
+  options = {"max_queries": 20, "num_draws": 3, **options}
+  model, key = _threat_model(oracle, defense), jax.random.key(0)
+  return orjax.evaluate(key, _QL, model, (), images, labels, objective=_MARGIN, **options)
+
+
+def _one(oracle=None, images=_UNIT, labels=_LABELS, **options):
+  labels = np.asarray(labels)
+  return orjax.attack_one(
+    jax.random.key(0), _QL, oracle or _oracle(), images[0], labels[0], max_queries=20, **options
+  )
+
+
+def _engine(oracle=None, images=_UNIT, labels=_LABELS):
+  clean = oracle or _oracle()
+  model = engine.ThreatModel(*[lambda *_: clean] * 3)
+  tasks = [
+    engine.Task({"i": i}, image, label, 0, i, {})
+    for i, (image, label) in enumerate(zip(images, labels))
+  ]
+  return list(engine.run(_QL, _MARGIN, model, {}, tasks, seed=0, max_queries=20))
+
+
+@pytest.fixture
+def compilations():
+  """Programs that were compiled: a list that grows."""
+  found, listening = [], [True]
+
+  def listen(event, seconds, **unused):
+    if listening and "backend_compile" in event:
+      found.append(seconds)
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  yield found
+  listening.clear()
+
+
+_WRONG_IMAGES = {
+  "0 to 255": (_UNIT * 255, "must be in .0, 1., not from"),
+  "-1 to 1": (_UNIT * 2 - 1, "must be in .0, 1., not from"),
+  "standardised": ((_UNIT - 0.5) / 0.2, "must be in .0, 1., not from"),
+  "a little dark": (_UNIT - 0.31, "must be in .0, 1., not from"),
+  "a NaN": (np.where(_UNIT[0, 0, 0, 0] == _UNIT, np.nan, _UNIT), "finite"),
+  "infinite": (np.where(_UNIT[0, 0, 0, 0] == _UNIT, np.inf, _UNIT), "finite"),
+  "bytes": ((_UNIT * 255).astype(np.uint8), "uint8"),
+  "halves": (_UNIT.astype(np.float16), "float16"),
+}
+
+
+@pytest.mark.parametrize("call", [_attack, _evaluate, _one, _engine])
+@pytest.mark.parametrize("images, words", _WRONG_IMAGES.values(), ids=_WRONG_IMAGES)
+def test_images_in_other_units_are_refused(call, images, words):
+  with pytest.raises(ValueError, match=words):
+    call(images=images)
+
+
+@pytest.mark.parametrize("call", [_attack, _evaluate])
+@pytest.mark.parametrize(
+  "shape, words",
+  [
+    ((0, 4, 4, 1), "no image to attack"),
+    ((4, 4, 4), r"must be \[N, H, W, C\]"),
+    ((4, 3, 8, 8), r"transpose them by \(0, 2, 3, 1\)"),
+    ((4, 8, 8, 7), "pass num_channels=7"),
+  ],
+)
+def test_images_of_other_shapes_are_refused(call, shape, words):
+  with pytest.raises(ValueError, match=words):
+    call(images=np.full(shape, 0.5, np.float32), labels=np.zeros(shape[0], np.int32))
+
+
+def test_other_channels_are_taken_when_told():
+  images = np.full((2, 4, 2, 2), 0.5, np.float32)
+  with pytest.raises(ValueError, match="num_channels=2"):
+    _attack(images=images, labels=_LABELS[:2])
+  assert (
+    _attack(images=images, labels=_LABELS[:2], num_channels=2).adversarial.shape == images.shape
+  )
+  with pytest.raises(ValueError, match="1 channels last"):
+    _attack(images=images, labels=_LABELS[:2], num_channels=1)
+
+
+_WRONG_LABELS = {
+  "from 1": (np.array([1, 2, 3, 3]), "subtract 1"),
+  "below": (np.array([0, -1, 0, 0]), "not -1"),
+  "above": (np.array([0, 1, 2, 10]), "0 to 2, not 10"),
+  "large": (np.array([0, 1, 2, 2**40]), "not 1099511627776"),
+  "fractions": (np.full(4, 2.7), "integers, not float32"),
+  "booleans": (np.ones(4, bool), "integers, not bool"),
+  "one-hot": (np.eye(3)[[2, 1, 0, 0]], "argmax"),
+  "too few": (np.zeros(3, np.int32), r"shape \(4,\), not \(3,\)"),
+}
+
+
+@pytest.mark.parametrize("call", [_attack, _evaluate])
+@pytest.mark.parametrize("labels, words", _WRONG_LABELS.values(), ids=_WRONG_LABELS)
+def test_labels_of_no_class_are_refused(call, labels, words):
+  with pytest.raises(ValueError, match=words):
+    call(labels=labels)
+
+
+@pytest.mark.parametrize("labels", [np.full(4, 3), np.full(4, -1)])
+def test_tasks_of_no_class_are_refused(labels):
+  with pytest.raises(ValueError, match="labels must be 0 to 2"):
+    _engine(labels=labels)
+
+
+_WRONG_ANSWERS = {
+  "[B, 1]": (lambda v, x: linear_predict(v, x)[:, :1], r"of one probability p make \[1 - p, p\]"),
+  "[B]": (lambda v, x: linear_predict(v, x)[:, 0], r"of one probability p make \[1 - p, p\]"),
+  "a tuple": (lambda v, x: (linear_predict(v, x), x), "not a tuple: pick the output"),
+  "a dictionary": (lambda v, x: {"logits": linear_predict(v, x)}, "not a dict: pick the output"),
+  "one row": (lambda v, x: linear_predict(v, x)[:1], r"\[B, K\]"),
+  "an image each": (lambda v, x: x, r"\[B, K\]"),
+  "complex": (lambda v, x: linear_predict(v, x).astype(jnp.complex64), "not complex64"),
+}
+
+
+@pytest.mark.parametrize("call", [_attack, _evaluate, _one, _engine])
+@pytest.mark.parametrize("predict, words", _WRONG_ANSWERS.values(), ids=_WRONG_ANSWERS)
+def test_answers_of_other_shapes_are_refused(call, predict, words):
+  with pytest.raises(ValueError, match=words):
+    call(_oracle(predict))
+
+
+@pytest.mark.parametrize(
+  "query, words",
+  [
+    (lambda key, x: linear_predict(linear_variables(), x).astype(jnp.bfloat16), "bfloat16"),
+    (lambda key, x: linear_predict(linear_variables(), x)[0], r"\[B, K\]"),
+    (lambda key, x: jnp.ones((len(x), 1)), r"K >= 2"),
+  ],
+)
+def test_oracles_of_ones_own_are_looked_at_too(query, words):
+  with pytest.raises(ValueError, match=words):
+    _attack(Oracle(query))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.int32, jnp.int8])
+def test_noise_is_not_rounded_away(dtype):
+  answer = lambda v, x: (4 * linear_predict(v, x)).astype(dtype)
+  oracle = oracles.with_output_noise(_oracle(answer), 1e-3)
+  keys = jax.random.split(jax.random.key(0), 500)
+  rows = jax.vmap(oracle.query, in_axes=(0, None))(keys, jnp.asarray(_UNIT))
+  assert rows.dtype == jnp.float32
+  np.testing.assert_allclose(rows.std(0), 1e-3, rtol=0.15)
+
+
+@pytest.mark.parametrize("key", [0, np.zeros(2, np.uint32), None])
+def test_keys_are_typed(key):
+  with pytest.raises(ValueError, match=r"jax.random.key\(0\)"):
+    orjax.attack_batch(key, _QL, _oracle(), _UNIT, _LABELS, max_queries=20)
+  with pytest.raises(ValueError, match=r"jax.random.key\(0\)"):
+    _attack(key=jax.random.split(jax.random.key(0), 3))
+
+
+@pytest.mark.parametrize("max_queries", [float("nan"), 0, -5, 20.5, "20"])
+def test_budgets_are_whole_numbers(max_queries):
+  with pytest.raises(ValueError, match="max_queries must be"):
+    _attack(max_queries=max_queries)
+
+
+_NAN = np.float32("nan")
+
+
+@pytest.mark.parametrize(
+  "oracle",
+  [
+    oracles.from_predict(lambda x: jnp.full((len(x), 3), jnp.nan)),
+    oracles.from_predict(lambda x: jnp.asarray([[0.1, jnp.nan, 0.9]]).repeat(len(x), 0)),
+    oracles.with_output_noise(_oracle(), jnp.float32(_NAN)),
+  ],
+  ids=["all", "one entry", "noise"],
+)
+def test_answers_that_are_no_numbers_are_no_success(oracle):
+  result = _attack(oracle, labels=np.array([1, 2, 1, 2]))
+  assert not result.claimed.any() and result.broken.all()
+  inside = jax.jit(lambda images: _attack(oracle, images, labels=np.array([1, 2, 1, 2])))(_UNIT)
+  assert not inside.claimed.any() and inside.broken.all()
+
+
+@pytest.mark.parametrize("worst", [jnp.nan, jnp.inf, -jnp.inf])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_no_objective_is_achieved_without_numbers(worst, targeted):
+  row = jnp.asarray([0.2, worst, 0.3])
+  for make in (objectives.log_margin, objectives.margin, objectives.cross_entropy):
+    assert not make(targeted=targeted).achieved(row, jnp.int32(1 if targeted else 0))
+
+
+_CENTRED = lambda v, x: linear_predict(v, x - x.mean(0, keepdims=True))
+
+
+def _batch_norm(variables, images):
+  scale = images.std(0, keepdims=True) + 0.1
+  return linear_predict(variables, (images - images.mean(0, keepdims=True)) / scale)
+
+
+def _numpy_noise(v, x):
+  noise = np.random.default_rng().normal(size=(1, 3)).astype(np.float32)
+  return linear_predict(v, x) + noise
+
+
+def _shuffled(key, images):
+  return linear_predict(linear_variables(), images) + jax.random.normal(key, (len(images), 1))
+
+
+@pytest.mark.parametrize(
+  "oracle, words",
+  [
+    (_oracle(_batch_norm), "in other company .by up to .*evaluation mode"),
+    (_oracle(_CENTRED), "in other company"),
+    (_oracle(_numpy_noise), "traced again"),
+    (Oracle(_shuffled), "with another key .*from_random_predict"),
+  ],
+  ids=["batch norm", "centred", "numpy", "undeclared"],
+)
+def test_a_model_that_is_no_function_of_an_image_is_refused(oracle, words):
+  with pytest.raises(ValueError, match=words):
+    _evaluate(oracle)
+
+
+def test_randomness_may_be_declared():
+  assert _evaluate(Oracle(_shuffled, random=True)).finite.all()
+
+  def predict(variables, keys, images):
+    noise = jax.vmap(lambda key: jax.random.normal(key, (1,)))(keys)
+    return linear_predict(variables, images) + noise
+
+  oracle = oracles.from_random_predict(predict, linear_variables())
+  assert oracle.random and _evaluate(oracle).finite.all()
+
+
+def test_a_defense_that_draws_from_numpy_is_refused():
+  def wrap(oracle, setting):
+    del setting
+
+    def query(key, images):
+      rows = oracle.query(key, images)
+      return rows + np.random.default_rng().normal(size=rows.shape).astype(np.float32)
+
+    return Oracle(query)
+
+  defense = threats.Defense("numpy", wrap, lambda strength: {})
+  with pytest.raises(ValueError, match="the defended model answers differently .* traced again"):
+    _evaluate(defense=defense)
+
+
+def _reporting(share, ask):
+  """An attack that asks by `ask`, and reports a share of it."""
+
+  def step(key, oracle, example, state):
+    num_rows = ask(key, oracle, state.adversarial)
+    false = jnp.zeros((), bool)
+    charged = jnp.int32(share * num_rows * oracle.queries_per_row)
+    return state, StepInfo(jnp.float32(0), false, false, charged, ~false)
+
+  return Attack(_QL.init, step)
+
+
+def _once(key, oracle, image):
+  return len(oracle.query(key, image[None].repeat(6, 0)))
+
+
+def _over_keys(key, oracle, image):
+  keys = jax.random.split(key, 6)
+  return len(jax.vmap(oracle.query, in_axes=(0, None))(keys, image[None]))
+
+
+def _over_images(key, oracle, image):
+  return len(jax.vmap(lambda x: oracle.query(key, x[None]))(image[None].repeat(6, 0)))
+
+
+def _in_a_loop(key, oracle, image):
+  jax.lax.scan(lambda c, key: (c, oracle.query(key, image[None])), 0, jax.random.split(key, 6))
+  return 6
+
+
+def _in_a_branch(key, oracle, image):
+  ask = lambda n: lambda key: oracle.query(key, image[None].repeat(n, 0)).sum()
+  jax.lax.cond(jax.random.bernoulli(key), ask(6), ask(2), jax.random.clone(key))
+  return 6
+
+
+def _through_gradients(key, oracle, image):
+  loss = lambda key, x: oracle.query(key, x[None])[0, 0]
+  jax.vmap(jax.grad(loss, 1), in_axes=(0, None))(jax.random.split(key, 6), image)
+  return 6
+
+
+_ASKING = [_once, _over_keys, _over_images, _in_a_loop, _in_a_branch, _through_gradients]
+
+
+@pytest.mark.parametrize("ask", _ASKING, ids=lambda ask: ask.__name__[1:])
+def test_queries_are_counted_at_the_oracle(ask):
+  oracle = oracles.averaged(_oracle(), 5)
+  example = jax.tree.map(lambda x: x[0], Example(jnp.asarray(_UNIT), _LABELS))
+  count = trials.queries_per_step
+  assert count(_reporting(1, ask), oracle, example) == 30
+  with pytest.raises(ValueError, match="asks 30 queries and reports 15"):
+    count(_reporting(0.5, ask), oracle, example)
+  with pytest.raises(ValueError, match="asks 30 queries and reports 0"):
+    _attack(oracle, attack=_reporting(0, ask), max_queries=100)
+
+
+def test_a_loop_of_unknown_length_is_refused():
+  def ask(key, oracle, image):
+    more = lambda n: oracle.query(key, image[None])[0].argmax() + n
+    return jax.lax.while_loop(lambda n: n < 3, more, 0)
+
+  with pytest.raises(ValueError, match="loop of unknown length"):
+    _attack(attack=_reporting(1, ask))
+
+
+def test_a_second_call_compiles_nothing(compilations):
+  oracle = _oracle()
+  for call in (_attack, _evaluate):
+    results = []
+    for images in (_UNIT, _UNIT[::-1].copy()):
+      compilations.clear()
+      results.append(call(oracle, images, max_queries=15))
+    assert not compilations, call.__name__
+    fresh = call(_oracle(), _UNIT[::-1].copy(), max_queries=15)
+    jax.tree.map(np.testing.assert_array_equal, fresh, results[1])
+
+
+def test_an_equal_attack_compiles_nothing(compilations):
+  oracle = _oracle()
+  make = functools.partial(attacks.ql, num_pairs=3, smoothing=0.02)
+  _attack(oracle, attack=make(objectives.log_margin()))
+  compilations.clear()
+  _attack(oracle, attack=make(objectives.log_margin()))
+  assert not compilations
+  _attack(oracle, attack=make(objectives.margin()))
+  assert compilations
+
+
+class _Module:
+  def __init__(self, bias):
+    self.layer = {"bias": np.full(3, bias, np.float32)}
+
+  def __call__(self, images):
+    return linear_predict(linear_variables(), images) + self.layer["bias"][None]
+
+
+_global_bias = np.zeros(3, np.float32)
+
+
+def _with_global(images):
+  return linear_predict(linear_variables(), images) + _global_bias[None]
+
+
+def test_what_a_model_closes_over_may_change():
+  module, number = _Module(0), [0.0]
+  away = np.array([50.0, 0, 0], np.float32)
+  for model, change in (
+    (module, lambda: module.layer.update(bias=away.copy())),
+    (lambda x: module(x), lambda: np.negative(module.layer["bias"], module.layer["bias"])),
+    (_with_global, lambda: globals().update(_global_bias=away)),
+    (
+      lambda x: linear_predict(linear_variables(), x) + number[0] * away[None],
+      lambda: number.append(number.pop() + 1),
+    ),
+  ):
+    oracle = oracles.from_predict(model)
+    before = _attack(oracle, labels=np.zeros(4, np.int32)).loss
+    np.testing.assert_array_equal(_attack(oracle, labels=np.zeros(4, np.int32)).loss, before)
+    change()
+    after = _attack(oracle, labels=np.zeros(4, np.int32)).loss
+    fresh = _attack(oracles.from_predict(lambda x: model(x)), labels=np.zeros(4, np.int32)).loss
+    np.testing.assert_array_equal(after, fresh, err_msg=str(change.__code__.co_firstlineno))
+    assert (after != before).any()
+
+
+def test_only_so_many_programs_are_kept():
+  made = []
+  for number in range(100):
+    compiled.kept(lambda static, x: made.append(static), (number,), jnp.zeros(2))
+  assert len(made) == 100 and len(compiled._programs) <= 32
