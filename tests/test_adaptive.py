@@ -212,7 +212,7 @@ def test_informed_attackers_beat_noise_that_stops_the_papers(digits_model):
     fooled = np.asarray(clean.query(None, result.adversarial)).argmax(-1) != labels
     distance = np.linalg.norm((np.asarray(result.adversarial) - images).reshape(8, -1), axis=1)
     found[name] = (fooled & (distance < 2.0)).mean()
-  assert found["paper"] <= 0.25 and min(found["nes"], found["zoo"]) >= 0.75, found
+  assert found["paper"] <= 0.25 and min(found["nes"], found["zoo"]) >= 0.5, found
 
 
 def test_a_trace_is_the_trial_itself(linear_images):

@@ -37,7 +37,7 @@ def test_a_signal_saves_and_ends_with_one_line(number, code, word, shared, tmp_p
   _wait_for(lambda: mains.ledger(tmp_path))
   process.send_signal(number)
   found, output = mains.finish(process)
-  assert found == code
+  assert found == code, output
   assert _one_line(output) == f"{word}: run the command again, and it goes on where it was"
   assert 0 < len(mains.ledger(tmp_path)) < 10
   assert list(tmp_path.glob("snapshot-*.npz")), "the slots are saved"
