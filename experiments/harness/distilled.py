@@ -11,6 +11,7 @@ import optax
 from harness.classifiers.model import from_jax
 from harness.classifiers.model import Model
 from orjax import datasets
+from orjax.models.conv import conv
 
 _NUM_ANSWERS = 4000
 _NUM_STEPS = 400
@@ -36,11 +37,7 @@ def _features(variables, images):
   """What two strided convolutions make of images [B, H, W, C]: [B, D]."""
   x = _pooled(images) - 0.5
   for kernel in variables["kernels"]:
-    x = jax.nn.relu(
-      jax.lax.conv_general_dilated(
-        x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-      )
-    )
+    x = jax.nn.relu(conv(x, kernel, (2, 2), "SAME"))
   return x.reshape(len(x), -1)
 
 
@@ -88,16 +85,19 @@ def fit(
   def loss(variables, images, answers):
     return optax.softmax_cross_entropy(apply(variables, images), answers).mean()
 
-  def step(carry, key):
-    variables, memory = carry
+  @jax.jit
+  def step(key, variables, memory, images, answers):
     chosen = jax.random.randint(key, (_BATCH_SIZE,), 0, len(images))
     gradient = jax.grad(loss)(variables, images[chosen], answers[chosen])
     updates, memory = optimizer.update(gradient, memory)
-    return (optax.apply_updates(variables, updates), memory), None
+    return optax.apply_updates(variables, updates), memory
 
-  run = jax.jit(lambda carry, keys: jax.lax.scan(step, carry, keys)[0][0])
+  memory = optimizer.init(variables)
+  # A loop of the host's: in one of XLA's, gradients of convolutions are slow on CPUs.
   with jax.numpy_dtype_promotion("standard"):  # Optax's Adam raises floats to whole numbers
-    return run((variables, optimizer.init(variables)), jax.random.split(batch_key, num_steps))
+    for key in jax.random.split(batch_key, num_steps):
+      variables, memory = step(key, variables, memory, images, answers)
+  return variables
 
 
 def load(
@@ -110,24 +110,31 @@ def load(
 
   Args:
     model: who answers, as it is without a defense.
-    images: uint8 [N, H, W, C], as they are and with uniform noise, up to 4,000 in all.
+    images: uint8 [N, H, W, C]: 2,000 as they are, then all of these with uniform noise, again
+      and again, up to 4,000 in all.
     radius: of the noise, in units of [0, 1].
     seed: of everything random.
     rows_per_call: images the network sees at a time.
   """
   noise_key, query_key, fit_key = jax.random.split(jax.random.key(seed), 3)
-  plain = datasets.to_float(images[:_NUM_ANSWERS])
-  copies = -(-_NUM_ANSWERS // len(plain))
-  asked = np.concatenate([plain] * copies)[:_NUM_ANSWERS]
-  noise = jax.random.uniform(noise_key, asked.shape, minval=-radius, maxval=radius)
-  is_noisy = np.arange(len(asked)) >= len(plain)
-  asked = jnp.clip(asked + jnp.where(is_noisy[:, None, None, None], noise, 0), 0, 1)
-  answer = jax.jit(lambda variables, key, rows: model.clean(variables).query(key, rows))
-  answers = [
-    answer(model.variables, jax.random.fold_in(query_key, start), asked[start:][:_ROWS_AT_ONCE])
-    for start in range(0, len(asked), _ROWS_AT_ONCE)
+  images = images[: _NUM_ANSWERS // 2]
+
+  @jax.jit
+  def ask(number, variables, rows, is_noisy):
+    noise = jax.random.uniform(
+      jax.random.fold_in(noise_key, number), rows.shape, minval=-radius, maxval=radius
+    )
+    rows = jnp.clip(rows + jnp.where(is_noisy[:, None, None, None], noise, 0), 0, 1)
+    answers = model.clean(variables).query(jax.random.fold_in(query_key, number), rows)
+    return _pooled(rows), answers  # of large images, small ones are kept
+
+  places = np.arange(_NUM_ANSWERS)
+  found = [
+    ask(number, model.variables, datasets.to_float(images[some % len(images)]), some >= len(images))
+    for number, some in enumerate(np.split(places, _NUM_ANSWERS // _ROWS_AT_ONCE))
   ]
-  twin = fit(fit_key, asked, jnp.concatenate(answers))
+  asked, answers = (jnp.concatenate(parts) for parts in zip(*found))
+  twin = fit(fit_key, asked, answers)
   return from_jax(
     apply, twin, model.image_shape, model.num_classes, "distilled", rows_per_call=rows_per_call
   )._replace(fingerprint=f"distilled of {model.fingerprint}")
