@@ -44,6 +44,27 @@ from orjax import training
 IMAGE_SHAPE = (4, 4, 1)
 NUM_CLASSES = 3
 
+# Files of a minute or more, which no core should begin when the others have nothing left.
+_LONG = (
+  "test_mains",
+  "test_training_mains",
+  "test_protocols",
+  "test_hostile_processes",
+  "test_open_house",
+  "test_paid_work",
+  "test_runner",
+  "test_defenses_protocol",
+  "test_panel_decision",
+  "test_panel_square",
+  "test_panel_estimates",
+)
+
+
+def pytest_collection_modifyitems(items):
+  """Long files first; within a file the order stays."""
+  rank = {name: number for number, name in enumerate(_LONG)}
+  items.sort(key=lambda item: rank.get(item.path.stem, len(_LONG)))
+
 
 def linear_variables(seed=0):
   """Weights and biases of a linear softmax classifier of 4x4x1 images."""
