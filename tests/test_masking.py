@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness.report import masking
-from orjax.records.paired import paired_interval
+from orjax.records import paired_interval
 
 
 def judge(n, published, *, anew=None, starts=10, equal=(), dearer=(), blind=0.0):

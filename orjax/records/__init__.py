@@ -25,6 +25,7 @@ from orjax.records.manifest import check_manifest
 from orjax.records.manifest import read_manifest
 from orjax.records.manifest import request_digest
 from orjax.records.manifest import SCHEMA
+from orjax.records.paired import paired_interval
 from orjax.records.pictures import add_pictures
 from orjax.records.pictures import picture_name
 from orjax.records.pictures import read_pictures
@@ -47,6 +48,7 @@ __all__ = [
   "make_folder",
   "missing",
   "modern",
+  "paired_interval",
   "picture_name",
   "read",
   "read_accuracy",

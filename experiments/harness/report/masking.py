@@ -4,7 +4,7 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from orjax.records.paired import paired_interval
+from orjax import records
 
 HIDDEN = 0.1  # of the attacked images: what must be hidden to speak of masking
 BLIND = 0.5  # of the steps, that met a gradient of exactly 0
@@ -118,7 +118,7 @@ def judge(
     reference = published.fooled_anew if with_more else published.fooled
     only = sum(image in fooled and image not in reference for image in images)
     lost = sum(image in reference and image not in fooled for image in images)
-    interval = paired_interval(only, lost, len(images), error)
+    interval = records.paired_interval(only, lost, len(images), error)
     return Comparison(name, with_more, (only - lost) / len(images), interval)
 
   shares = [compare(test, ERROR / len(tests)) for test in tests]
