@@ -2,11 +2,18 @@
 
 from harness import request
 from harness.request import Option
+from orjax import factories
 
 _START = ("image", "far")
 _NORMS = ("linf", "l2")
 _IMPORTANCE = ("refreshed", "frozen", "uniform")
 _NON_POSITIVE = ("clamp", "zero", "discard")
+
+
+def _within(name: str) -> dict[str, float]:
+  """The bounds of a number, which are those of the library."""
+  return factories.LIMITS[name].bounds()
+
 
 # Of every attack.
 SHARED = (
@@ -72,9 +79,16 @@ _NUMBERS = (
     None,
     "ZOO: step h of the central differences; Bandits: length of a probe",
     many=True,
-    above=0,
+    **_within("spacing"),
   ),
-  Option("num_coordinates", "integer", None, "coordinates per step", request.HOW_MUCH, low=1),
+  Option(
+    "num_coordinates",
+    "integer",
+    None,
+    "coordinates per step",
+    request.HOW_MUCH,
+    **_within("num_coordinates"),
+  ),
   Option(
     "solver", "enum", None, "how a coordinate moves", choices=("adam", "newton", "adam_newton")
   ),
@@ -102,13 +116,23 @@ _NUMBERS = (
   ),
   Option("reset_adam", "boolean", None, "with --sizes: start Adam anew after the first success"),
   Option(
-    "num_pairs", "integer", None, "antithetic pairs per step", request.HOW_MUCH, low=1, high=10**7
+    "num_pairs",
+    "integer",
+    None,
+    "antithetic pairs per step",
+    request.HOW_MUCH,
+    **_within("num_pairs"),
   ),
-  Option("smoothing", "float", None, "scale of the search directions", above=0),
-  Option("learning_rate", "float", None, "of Adam and Newton", above=0),
-  Option("trade_off", "float", None, "first trade-off c", above=0),
+  Option("smoothing", "float", None, "scale of the search directions", **_within("smoothing")),
+  Option("learning_rate", "float", None, "of Adam and Newton", **_within("learning_rate")),
+  Option("trade_off", "float", None, "first trade-off c", **_within("trade_off")),
   Option(
-    "binary_search_steps", "integer", None, "values of c tried", request.HOW_MUCH, low=1, high=1000
+    "binary_search_steps",
+    "integer",
+    None,
+    "values of c tried",
+    request.HOW_MUCH,
+    **_within("binary_search_steps"),
   ),
   Option(
     "max_steps",
@@ -116,7 +140,7 @@ _NUMBERS = (
     None,
     "iterations per value of c; PGD: steps per start",
     request.HOW_MUCH,
-    low=1,
+    **_within("max_steps"),
   ),
   Option(
     "check_every",
@@ -137,9 +161,16 @@ _NUMBERS = (
     choices=_START,
   ),
   Option("norm", "enum", "linf", "of the ball around the image", choices=_NORMS),
-  Option("radius", "float", None, "of the ball, in units of [0, 1]", request.HOW_MUCH, above=0),
-  Option("step_size", "float", None, "length of a step", above=0),
-  Option("momentum", "float", None, "share of the gradient that is kept", low=0, below=1),
+  Option(
+    "radius",
+    "float",
+    None,
+    "of the ball, in units of [0, 1]",
+    request.HOW_MUCH,
+    **_within("radius"),
+  ),
+  Option("step_size", "float", None, "length of a step", **_within("step_size")),
+  Option("momentum", "float", None, "share of the gradient that is kept", **_within("momentum")),
   Option(
     "plateau",
     "integer",
@@ -157,16 +188,45 @@ _NUMBERS = (
   Option(
     "prior_size", "integer", None, "tiles along each side of the prior; 0 for one a pixel", low=0
   ),
-  Option("prior_learning_rate", "float", None, "of the prior", above=0),
-  Option("exploration", "float", None, "length of the random part of a probe's direction", above=0),
-  Option("restarts", "integer", None, "random starts", request.HOW_MUCH, low=1, high=10**6),
+  Option("prior_learning_rate", "float", None, "of the prior", **_within("prior_learning_rate")),
+  Option(
+    "exploration",
+    "float",
+    None,
+    "length of the random part of a probe's direction",
+    **_within("exploration"),
+  ),
+  Option("restarts", "integer", None, "random starts", request.HOW_MUCH, **_within("num_restarts")),
   Option(
     "confirmations",
     "integer",
     None,
     "fresh answers per step, most of which must agree with a success",
-    low=0,
-    high=10**6,
+    **_within("confirmations"),
+  ),
+  Option(
+    "comparison",
+    "enum",
+    None,
+    "what a search believes of a better loss: one look, kept (cached); a look at both in every "
+    "step (asked_again); or as many as a test needs (sequential)",
+    choices=("cached", "asked_again", "sequential"),
+  ),
+  Option(
+    "lead",
+    "integer",
+    None,
+    "by how many answers a label must lead before it is believed; 1 believes one",
+    **_within("lead"),
+  ),
+  Option("num_rows", "integer", None, "looks per step at one image", **_within("num_rows")),
+  Option(
+    "num_iterations",
+    "integer",
+    None,
+    "of the walk along the boundary",
+    request.HOW_MUCH,
+    **_within("num_iterations"),
   ),
   Option(
     "stop_at_success",
