@@ -40,6 +40,7 @@ def test_table_of_a_sweep(tmp_path):
     "1.50 (1.50)",
     "11",
     "100",
+    "0.000",
   ]
   assert second[2:6] == ["0.0001", "20", "0.9800", "0.50 [0.30, 0.70]"]
 
@@ -68,9 +69,24 @@ def test_table_of_any_defense_and_attack(tmp_path):
 def test_table_of_white_box_pgd_keeps_the_order_of_the_sweep(tmp_path):
   folder = pgd(tmp_path, [({"steps": 40}, 0.5), ({}, 0.1), ({"float64": True}, 1.0)])
   header, *rows = cells(tables.attacks(folder))
-  assert header[2:5] == ["steps", "float64", "strength"] and header[-1] == "zero gradients"
+  assert header[2:5] == ["steps", "float64", "strength"] and header[-2] == "blind steps"
   assert [row[2:4] for row in rows] == [["40", "no"], ["10", "no"], ["10", "yes"]]
-  assert rows[1][-2].startswith("0.720 [") and rows[1][-1] == "0.810"
+  assert rows[1][-1].startswith("0.720 [") and rows[1][-2] == "0.810"
+
+
+@pytest.mark.parametrize(
+  "shares, success, said", [(0.9, 0.0, True), (0.9, 1.0, False), (0.3, 0.0, False)]
+)
+def test_a_blind_attack_that_fails_is_no_evidence(shares, success, said, tmp_path):
+  found = sweep_over({0.0: success, 1e-4: 1.0})
+  for record in found:
+    record["zero_gradients"] = 0.0 if record["strength"] else shares
+  text = tables.attacks(write(tmp_path, found))
+  assert ("**Blind:** most steps of zoo" in text) == said
+  assert not said or (
+    "at noise variance 0 (0.90 of them, clean success 0.00)" in text and "--attack=rays" in text
+  )
+  assert cells(text)[1][-1] == f"{shares:.3f}"
 
 
 def test_folders_that_cannot_be_reported(tmp_path):

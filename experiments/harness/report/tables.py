@@ -2,6 +2,7 @@
 
 import os
 
+from harness.report import blindness
 from harness.report import ledgers
 from orjax import records
 
@@ -44,8 +45,8 @@ def attacks(directory: str | os.PathLike) -> str:
   """Success against the strength of the defense, every kind of success in its own column.
 
   What a sweep varies besides gets a column each: the defense, answers averaged, the numbers
-  of the setting. White-box PGD has the accuracy under attack and the share of steps whose
-  gradient was exactly 0 besides.
+  of the setting; white-box PGD has the accuracy under attack. "Blind steps" is the share of
+  steps that learnt nothing from the answers; below the table stands where that misleads.
   """
   ledger = ledgers.load(directory)
   names = ledgers.varied(ledger.records, "defense", "num_samples")
@@ -68,9 +69,13 @@ def attacks(directory: str | os.PathLike) -> str:
     "mean l2 (max)",
     "median steps",
     "median queries",
-    *(["accuracy under attack", "zero gradients"] if white_box else []),
+    "blind steps",
+    *(["accuracy under attack"] if white_box else []),
   ]
-  return markdown(header, [_row(ledger, keys, white_box, members) for members in groups])
+  table = markdown(header, [_row(ledger, keys, white_box, members) for members in groups])
+  # --diagnose has a verdict that knows of it.
+  said = [] if ledger.request.get("diagnose") else blindness.sentences(ledger, keys, groups)
+  return "\n\n".join([table, *said])
 
 
 def _order(value):
@@ -93,8 +98,8 @@ def _row(ledger, keys, white_box, members):
     distance(summary),
     f"{summary['median_steps']:.0f}",
     f"{summary['median_queries']:.0f}",
+    blindness.share(summary),
   ]
   if white_box:
-    under_attack = accuracy_under_attack(summary, accuracy)
-    row += [interval(*under_attack), f"{summary['zero_gradients']:.3f}"]
+    row.append(interval(*accuracy_under_attack(summary, accuracy)))
   return row
