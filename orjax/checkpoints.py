@@ -1,6 +1,7 @@
 """Saving and finding trained classifiers, with orbax."""
 
 import contextlib
+import gc
 import hashlib
 import logging
 import os
@@ -8,6 +9,7 @@ import pathlib
 import re
 import shutil
 import sys
+import time
 from typing import Any
 from typing import NamedTuple
 
@@ -27,6 +29,7 @@ class Checkpoint(NamedTuple):
 
 # What `meta` holds besides: digests of the state's arrays and of the other facts.
 _FINGERPRINT, _DIGEST = "fingerprint", "digest"
+_LATE = 0.05  # seconds in which threads tell that a restore has failed
 _ITEMS = ("state", "meta")
 _NEW = "delete it, or train again in another folder (--model_dir)"
 
@@ -119,7 +122,7 @@ def load(
     except Exception as e:  # whatever orbax and its storage raise on broken files
       status = re.match("[A-Z_]{4,}(?=: )", str(e))  # TensorStore's; a page comes behind it
       reason = f"a file of its arrays is missing, cut or changed: {status[0]}" if status else None
-      raise _damaged(directory, reason or _reason(e)) from e
+      raise _damaged(directory, reason or _reason(e)) from e.with_traceback(None)
   facts = _checked(directory, found.state, found.meta)
   check_meta(directory, facts, meta or {})
   if target is None:
@@ -134,18 +137,29 @@ def _damaged(directory, reason):
 def _reason(error):
   """What storage says: the system's word, or as much of its own as fits a sentence."""
   code = re.search(r"os_error_code='(\d+)'", str(error))
-  return os.strerror(int(code[1])) if code else files.text_of(error)[:200]
+  return (
+    os.strerror(int(code[1])) if code else re.sub(r" \(char \d+\)", "", files.text_of(error))[:200]
+  )
 
 
 @contextlib.contextmanager
 def _quiet():
   """Keeps orbax's threads from telling their failures in pages; they are raised, too."""
-  log, hook = logging.getLogger("absl"), sys.excepthook
-  was, log.disabled, sys.excepthook = log.disabled, True, lambda *args: None
+  logs = [logging.getLogger(name) for name in ("absl", "asyncio")]
+  were, hook = [log.disabled for log in logs], sys.excepthook
+  for log in logs:
+    log.disabled = True
+  sys.excepthook = lambda *args: None
   try:
     yield
+  except Exception:
+    gc.collect()  # tasks that nobody waits for tell their failures when they go,
+    time.sleep(_LATE)  # and threads when they find the others gone
+    raise
   finally:
-    log.disabled, sys.excepthook = was, hook
+    sys.excepthook = hook
+    for log, was in zip(logs, were):
+      log.disabled = was
 
 
 def _checked(directory, state, facts):

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 import contextlib
 import errno
-import json
 import os
 import pathlib
 from typing import BinaryIO
@@ -38,8 +37,9 @@ class Damaged(ValueError):
 
 def text_of(error: BaseException) -> str:
   """What an error says, on one line; its kind, if it says nothing."""
-  if isinstance(error, json.JSONDecodeError):
-    return f"it is no JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+  line, column, reason = (getattr(error, x, None) for x in ("lineno", "colno", "msg"))
+  if line and column:  # json's error, or that of another parser of its kind
+    return f"it is no JSON at line {line}, column {column}: {reason}"
   text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
   return " ".join(str(text).split()) or type(error).__name__
 
