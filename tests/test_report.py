@@ -200,7 +200,7 @@ def test_verdict_blames_masking_only_for_what_it_hides(tmp_path):
   )
   assert verdict.verdict(averaging).startswith("Masked: PGD(Xent) leaves an accuracy of 0.720")
   blind = pgd(tmp_path / "blind", [({}, 0.1), ({"loss": "cw"}, 0.1), ({"loss": "dlr"}, 0.15)])
-  assert verdict.verdict(blind).startswith("Undecided (every gradient was blind, and nothing else")
+  assert verdict.verdict(blind).startswith("Undecided (every gradient was blind, and no other")
   with pytest.raises(ValueError, match="cross-entropy to judge: run with --diagnose"):
     verdict.verdict(pgd(tmp_path / "cw", [({"loss": "cw"}, 0.9)]))
 

@@ -128,7 +128,7 @@ def judge(
   most = max((compare(test, ERROR) for test in deciding), key=lambda share: share.interval[1])
   standing = sum(image not in published.fooled_anew for image in images) / len(images)
   if least_blind > BLIND and standing > HIDDEN:
-    return Judgement("undecided", most, "every gradient was blind, and nothing else did better")
+    return Judgement("undecided", most, "every gradient was blind, and no other attack did enough")
   if most.interval[1] <= HIDDEN:
     return Judgement("not masked", most)
   return Judgement("undecided", most, f"{len(images)} images cannot tell")
