@@ -107,12 +107,12 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path):
 
 
 def test_training_with_noise_masks_one_loss(tmp_path):
-  """The published training of digits; what --diagnose tries beside is in test_diagnosis.py."""
+  """Half of the published training of digits; what --diagnose tries beside is in test_diagnosis.py."""
   mains.run(
     "whitebox_attacks",
     "--attack=pgd",
     "--trained_with=or",
-    "--num_epochs=50",
+    "--num_epochs=25",
     "--num_images=40",
     "--num_pictures=0",
     "--loss=xent",
@@ -121,13 +121,13 @@ def test_training_with_noise_masks_one_loss(tmp_path):
     f"--out={tmp_path / 'out'}",
   )
   sentence = verdict.verdict(tmp_path / "out")
-  assert sentence.startswith("Masked: PGD(Xent) leaves an accuracy of 0.9")
+  assert sentence.startswith("Masked: PGD(Xent) leaves an accuracy of 0.8")
   assert "all 2 attacks 0.0" in sentence and "more fall to PGD(CW) than to PGD(Xent)." in sentence
   found = records.read(str(tmp_path / "out"))
   assert {(r["defense"], r["strength"], r["trained_with"]) for r in found} == {("none", 0.0, "or")}
   usual = {"loss": "xent", "steps": 10, "restarts": 1, "float64": False, "substitute": None}
   published = [r for r in found if r["setting"] == usual]
-  assert len(published) == 40 and np.mean([r["zero_gradients"] for r in published]) > 0.9
+  assert len(published) == 40 and np.mean([r["zero_gradients"] for r in published]) > 0.8
   assert (tmp_path / "out" / "under_attack.png").exists()
 
 
