@@ -107,7 +107,7 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path):
 
 
 def test_training_with_noise_masks_one_loss(tmp_path):
-  """Half of the published training of digits; what --diagnose tries beside is in test_diagnosis.py."""
+  """After half of the published training; what --diagnose tries is in test_diagnosis.py."""
   mains.run(
     "whitebox_attacks",
     "--attack=pgd",
