@@ -78,13 +78,13 @@ def _check_range(array):
     )
 
 
-def labels(given: Any, num_images: int, num_classes: int) -> jax.Array:
+def labels(given: Any, num_images: int, num_classes: int) -> Any:
   """Labels int32 [N] in [0, K).
 
   Raises:
     ValueError: other shapes, dtypes and values.
   """
-  array = given if is_traced(given) else jnp.asarray(given)
+  array = given if is_traced(given) else np.asarray(given)
   if array.shape != (num_images,):
     one_hot = array.ndim == 2 and array.shape == (num_images, num_classes)
     advice = ": pass labels.argmax(-1)" if one_hot else ""
@@ -94,15 +94,14 @@ def labels(given: Any, num_images: int, num_classes: int) -> jax.Array:
     )
   if not jnp.issubdtype(array.dtype, jnp.integer):
     raise ValueError(f"labels must be integers, not {array.dtype}")
-  if not is_traced(array):
-    # As they were given: 2**40 does not survive 32 bits.
-    values = np.asarray(given)
-    wrong = values[(values < 0) | (values >= num_classes)]
-    if wrong.size:
-      from_one = values.min() >= 1 and values.max() == num_classes
-      advice = ": subtract 1 from labels that count from 1" if from_one else ""
-      raise ValueError(f"labels must be 0 to {num_classes - 1}, not {wrong[0]}{advice}")
-  return array.astype(jnp.int32)
+  if is_traced(array):
+    return array.astype(jnp.int32)
+  wrong = array[(array < 0) | (array >= num_classes)]
+  if wrong.size:
+    from_one = array.min() >= 1 and array.max() == num_classes
+    advice = ": subtract 1 from labels that count from 1" if from_one else ""
+    raise ValueError(f"labels must be 0 to {num_classes - 1}, not {wrong[0]}{advice}")
+  return array.astype(np.int32)
 
 
 def answers(found: Any, num_rows: int, dtype: Any) -> jax.Array:

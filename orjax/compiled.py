@@ -10,6 +10,7 @@ from collections.abc import Callable
 import functools
 import types
 from typing import Any
+from typing import TypeVar
 import zlib
 
 import jax
@@ -18,19 +19,20 @@ import numpy as np
 
 from orjax.host import jax_internals
 
+_T = TypeVar("_T")
 _KEPT = 32  # programs
 _LIBRARIES = frozenset(("flax", "jax", "jaxlib", "numpy", "optax", "orjax"))
 _OPAQUE = frozenset(("jax", "jaxlib", "numpy", "orjax"))  # whose objects are not looked into
 _DEPTH = 8  # of objects within objects
 _LENGTH = 1000  # of lists and dictionaries that are looked into
-_programs: collections.OrderedDict[Any, tuple[Callable, Any]] = collections.OrderedDict()
+_programs: collections.OrderedDict[Any, tuple[Any, Any]] = collections.OrderedDict()
 
 
-def kept(make: Callable, statics: tuple, *arguments: Any) -> Callable | None:
-  """`make(*statics)(*arguments)` as a function, made once for equal statics and shapes.
+def kept(make: Callable[..., _T], statics: tuple, *arguments: Any) -> _T | None:
+  """What `make(*statics, *arguments)` gives, made once for equal statics and shapes.
 
   Args:
-    make: called with `statics`, and with `arguments` as an example, gives the function.
+    make: makes compiled functions; `arguments` are examples of what they are called with.
     statics: hashable values, such as an attack and an oracle.
     *arguments: arrays in trees.
 
@@ -112,7 +114,7 @@ def _within(value):
 def _of_function(value):
   cells = zip(value.__code__.co_freevars, value.__closure__ or ())
   own = [(name, cell.cell_contents) for name, cell in cells if _is_filled(cell)]
-  if value.__module__.partition(".")[0] in _LIBRARIES:
+  if (value.__module__ or "").partition(".")[0] in _LIBRARIES:
     return own
   names = _names(value.__code__)
   return own + [(name, value.__globals__[name]) for name in names if name in value.__globals__]

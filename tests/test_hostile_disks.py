@@ -139,7 +139,10 @@ def model(_saved, tmp_path):
       ),
       "lost one of its digests",
     ),
-    (lambda path: (path / "state" / "manifest.ocdbt").write_bytes(b""), "missing, cut or changed: "),
+    (
+      lambda path: (path / "state" / "manifest.ocdbt").write_bytes(b""),
+      "missing, cut or changed: ",
+    ),
   ],
 )
 @pytest.mark.filterwarnings("ignore")  # of what orbax leaves undone

@@ -35,6 +35,7 @@ ALLOWED = {
     "types",
     "factories",
     "border",
+    "compiled",
     "precision",
     "threats",
     "host",

@@ -29,11 +29,7 @@ def _constant(success, loss=1.0):
   def step(key, oracle, example, state):
     del key, oracle, example
     return state, StepInfo(
-      jnp.float32(loss),
-      jnp.asarray(success),
-      jnp.zeros((), bool),
-      jnp.int32(0),
-      jnp.ones((), bool),
+      jnp.float32(loss), jnp.asarray(success), jnp.zeros((), bool), jnp.int32(0), jnp.ones((), bool)
     )
 
   return Attack(init, step)

@@ -33,6 +33,7 @@ from orjax.attacks.wrappers import keep_best
 from orjax.attacks.wrappers import patience
 from orjax.attacks.wrappers import until_outside
 from orjax.attacks.wrappers import until_success
+from orjax.attacks.wrappers import within
 from orjax.attacks.wrappers.votes import better
 from orjax.attacks.wrappers.votes import vote
 from orjax.attacks.wrappers.votes import voted
@@ -75,5 +76,6 @@ __all__ = [
   "vote",
   "voted",
   "whitebox_pgd",
+  "within",
   "zoo",
 ]

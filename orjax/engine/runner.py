@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 import numpy as np
 
 from orjax import border
+from orjax import compiled
 from orjax import progress
 from orjax.engine import programs as programs_lib
 from orjax.engine import snapshots
@@ -86,7 +87,8 @@ class Statistics:
 
 def _check(tasks, attack, threat_model, variables, max_queries):
   """Refuses what cannot be run; returns what one step asks."""
-  shape, dtype = tasks[0].image.shape, tasks[0].image.dtype
+  shape, is_float64 = tasks[0].image.shape, tasks[0].image.dtype == np.float64
+  dtype = np.dtype(np.float64 if is_float64 and jax.config.jax_enable_x64 else np.float32)
   for image in {id(task.image): task.image for task in tasks}.values():
     if image.dtype != dtype or image.shape != shape:
       raise ValueError(f"images must be {dtype} {shape}, not {image.dtype} {image.shape}")
@@ -152,8 +154,9 @@ def run(
     (len(devices),), ("slots",), devices=devices, axis_types=(jax.sharding.AxisType.Auto,)
   )
   work = Work(attack, objective, threat_model, num_draws)
+  made = (work, mesh, endpoints)
   job = _Job(
-    programs_lib.make(work, mesh, endpoints),
+    compiled.kept(programs_lib.make, made) or programs_lib.make(*made),
     jax.device_put(variables, jax.NamedSharding(mesh, P())),
     np.uint32(seed),
     np.int32(max_queries),

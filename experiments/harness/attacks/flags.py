@@ -1,5 +1,7 @@
 """Options of attacks, by name: a spec takes those that are keywords of its `build`."""
 
+from typing import Any
+
 from harness import request
 from harness.request import Option
 from orjax import factories
@@ -10,7 +12,7 @@ _IMPORTANCE = ("refreshed", "frozen", "uniform")
 _NON_POSITIVE = ("clamp", "zero", "discard")
 
 
-def _within(name: str) -> dict[str, float]:
+def _within(name: str) -> dict[str, Any]:
   """The bounds of a number, which are those of the library."""
   return factories.LIMITS[name].bounds()
 

@@ -4,49 +4,14 @@ Where an answer does not change along an infinitesimal step (an image that is ro
 say), every gradient is 0, and every attack that follows one is blind together. These are not.
 """
 
-from typing import Any
-from typing import NamedTuple
-
-import jax
-
 from orjax import attacks
 from orjax import estimators
-from orjax import geometry
 from orjax.types import Attack
 from orjax.types import Objective
 
 SEARCHES = ("square", "rays", "smoothed")
 _WINDOW_SHARE = 0.8  # of Square's first windows, as in AutoAttack
 _MAX_PAIRS = 25  # of `smoothed` a step, as QL has: all trials' rows are one batch
-
-
-class WithinState(NamedTuple):
-  """The wrapped state, and its image brought into the ball."""
-
-  inner: Any
-  adversarial: jax.Array
-
-
-def within(attack: Attack, radius: float) -> Attack:
-  """Hands in the nearest image of the l_inf ball: an attack on the distance may be beyond it.
-
-  Args:
-    attack: what is wrapped.
-    radius: of the ball, in units of [0, 1].
-  """
-
-  def state_of(inner, example):
-    image = geometry.project(inner.adversarial, example.image, radius, "linf")
-    return WithinState(inner, image)
-
-  def init(key, example):
-    return state_of(attack.init(key, example), example)
-
-  def step(key, oracle, example, state):
-    inner, info = attack.step(key, oracle, example, state.inner)
-    return state_of(inner, example), info
-
-  return Attack(init, step)
 
 
 def num_steps(search: str, usual: int, num_queries: int) -> int:
@@ -105,7 +70,7 @@ def build(
     )
     return attacks.in_rounds(attack, num_steps=steps, num_rounds=1)
   if search == "rays":
-    attack = within(attacks.rays(objective, radius=radius), radius)
+    attack = attacks.within(attacks.rays(objective, radius=radius), radius)
     return attacks.in_rounds(attack, num_steps=steps, num_rounds=1)
   if search == "smoothed":
     attack = attacks.pgd(

@@ -1,10 +1,12 @@
 """Tables of a folder of records, and the cells of all tables."""
 
+import math
 import os
 
-from harness.report import blindness
 from harness.report import ledgers
 from orjax import records
+
+_MOSTLY = 0.5  # of the steps: an attack that was blind that often says little
 
 
 def rate(summary: dict, name: str) -> str:
@@ -74,7 +76,7 @@ def attacks(directory: str | os.PathLike) -> str:
   ]
   table = markdown(header, [_row(ledger, keys, white_box, members) for members in groups])
   # --diagnose has a verdict that knows of it.
-  said = [] if ledger.request.get("diagnose") else blindness.sentences(ledger, keys, groups)
+  said = [] if ledger.request.get("diagnose") else _blind_sentences(ledger, keys, groups)
   return "\n\n".join([table, *said])
 
 
@@ -98,8 +100,50 @@ def _row(ledger, keys, white_box, members):
     distance(summary),
     f"{summary['median_steps']:.0f}",
     f"{summary['median_queries']:.0f}",
-    blindness.share(summary),
+    _blind_steps(summary),
   ]
   if white_box:
     row.append(interval(*accuracy_under_attack(summary, accuracy)))
   return row
+
+
+def _blind_steps(summary: dict) -> str:
+  """The share of steps that learnt nothing, for a table."""
+  found = summary["zero_gradients"]
+  return "-" if math.isnan(found) else f"{found:.3f}"
+
+
+def _blind_sentences(
+  ledger: ledgers.Ledger, keys: tuple[str, ...], groups: list[list[dict]]
+) -> list[str]:
+  """A sentence for each attack that failed and was blind in most steps: no evidence."""
+  found: dict[str, list[str]] = {}
+  for members in groups:
+    summary = records.summarise(members)
+    if summary["zero_gradients"] > _MOSTLY and summary["clean_success"] < _MOSTLY:
+      found.setdefault(members[0]["attack"], []).append(_where(ledger, keys, members[0], summary))
+  return [
+    f"**Blind:** most steps of {attack} learnt nothing from the answers at {'; '.join(places)}. "
+    f"That it fails there is no evidence of robustness: {_advice(attack)}."
+    for attack, places in found.items()
+  ]
+
+
+def _where(ledger, keys, record, summary):
+  names = (key for key in keys if key not in ("attack", "targeted", "strength"))
+  strength = f"{ledger.axis} {ledgers.show(record['strength'])}"
+  others = [f"{name} {ledgers.show(ledgers.value(record, name))}" for name in names]
+  return (
+    f"{', '.join([strength, *others])} "
+    f"({summary['zero_gradients']:.2f} of them, clean success {summary['clean_success']:.2f})"
+  )
+
+
+def _advice(attack):
+  if attack == "pgd":
+    return "--diagnose tries what needs no gradient"
+  if attack == "carlini_wagner":
+    return "try an attack that needs no gradient, such as blackbox_attacks.py --attack=rays"
+  return (
+    "try longer probes (--spacing, --smoothing), and an attack on labels, such as --attack=rays"
+  )

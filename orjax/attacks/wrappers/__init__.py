@@ -8,6 +8,7 @@ from orjax.attacks.wrappers.rounds import until_outside
 from orjax.attacks.wrappers.rounds import until_success
 from orjax.attacks.wrappers.search import binary_search
 from orjax.attacks.wrappers.search import smallest
+from orjax.attacks.wrappers.within import within
 
 __all__ = [
   "binary_search",
@@ -18,4 +19,5 @@ __all__ = [
   "smallest",
   "until_outside",
   "until_success",
+  "within",
 ]
