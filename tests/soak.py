@@ -46,9 +46,8 @@ def _on_host(images):
 _INSIDE = threats.threat_model(
   lambda weights: oracles.from_predict(_predict, weights), defenses.output_noise()
 )
-_OUTSIDE = threats.threat_model(
-  lambda unused: oracles.from_host(_on_host, 3), defenses.output_noise()
-)
+_HOST = oracles.from_host(_on_host, 3)
+_OUTSIDE = threats.threat_model(lambda unused: _HOST, defenses.output_noise())
 _OBJECTIVE = objectives.log_margin()
 _ATTACK = attacks.ql(_OBJECTIVE, num_pairs=5, radius=0.1)
 
