@@ -6,8 +6,8 @@ import numpy as np
 
 NORMS = ("linf", "l2")
 
-# The official code's guard against arctanh(1): saturated pixels start at +-7.6.
-_TANH_SCALE = 0.999999 + 0.0000005
+# ZOO's guard against arctanh(1): saturated pixels start at +-7.6.
+_ZOO_GUARD = 0.999999 + 0.0000005
 
 
 def l2(perturbation: jax.Array) -> jax.Array:
@@ -20,9 +20,14 @@ def linf(perturbation: jax.Array) -> jax.Array:
   return jnp.max(jnp.abs(perturbation))
 
 
-def to_tanh_space(image: jax.Array) -> jax.Array:
-  """Maps an image in [0, 1] to unbounded w with image = (tanh(w) + 1) / 2."""
-  return jnp.arctanh((2 * image - 1) * _TANH_SCALE)
+def to_tanh_space(image: jax.Array, guard: float = _ZOO_GUARD) -> jax.Array:
+  """Maps an image in [0, 1] to unbounded w with image = (tanh(w) + 1) / 2.
+
+  Args:
+    image: of any shape.
+    guard: shrinks the image towards 1/2, so that w is finite: ZOO's by default.
+  """
+  return jnp.arctanh((2 * image - 1) * guard)
 
 
 def from_tanh_space(w: jax.Array) -> jax.Array:

@@ -181,7 +181,9 @@ def dlr() -> Objective:
 
 
 @factory
-def margin(*, targeted: bool = False, confidence: float = 0.0) -> Objective:
+def margin(
+  *, targeted: bool = False, confidence: float = 0.0, success_margin: float = 0.0
+) -> Objective:
   """The linear hinge max(leader - follower, -confidence), on probabilities or logits.
 
   Its noise under output randomization is sqrt(2) stddev however small a probability
@@ -191,13 +193,28 @@ def margin(*, targeted: bool = False, confidence: float = 0.0) -> Objective:
   Args:
     targeted: whether the label is a target.
     confidence: how far the follower must overtake before the loss stays flat; `inf` never.
+    success_margin: how far it must overtake for a success, of an attack and of a verdict that
+      takes this objective: C&W's kappa where it equals `confidence`. By default the top class
+      decides, as in PGD(CW): probabilities are never 1 apart, logits seldom 50.
 
   Returns:
     An `Objective`.
+
+  Raises:
+    ValueError: `success_margin` is negative, or above `confidence`, where the loss is flat.
   """
+  if not 0 <= success_margin <= confidence:
+    raise ValueError(
+      f"success_margin must be from 0 to the confidence of {confidence}, not {success_margin}: "
+      "beyond it the loss is flat"
+    )
+  top = achieved(targeted)
 
   def loss(row, label):
     leader, follower = _lead(row, label, targeted)
     return jnp.maximum(leader - follower, -confidence)
 
-  return Objective(loss, achieved(targeted))
+  def far_enough(row, label):
+    return top(row.at[label].add(-success_margin if targeted else success_margin), label)
+
+  return Objective(loss, far_enough if success_margin else top)

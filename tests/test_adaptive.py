@@ -53,6 +53,33 @@ def test_carlini_wagner_reaches_the_closest_point(linear_images, estimator, atol
   assert (distances >= closest - 1e-4).all()
 
 
+@pytest.mark.parametrize("first_loss, ends", [(1e6, 1), (np.inf, 50)])
+def test_carlini_wagner_does_not_give_up_a_large_lead_at_once(linear_images, first_loss, ends):
+  """c = 1e5 and a lead of 61 nats: 6.1e6 is no plateau; with ZOO's first loss it was one."""
+  variables = {name: 30 * x for name, x in linear_variables().items()}
+  images, labels = linear_images
+  logits = np.sort(np.asarray(linear_logits(variables, jnp.asarray(images))))
+  number = int((logits[:, -1] - logits[:, -2]).argmax())
+  lead = logits[number, -1] - logits[number, -2]
+  assert 20 < lead < 69, "far enough, and log(1e-30) is not reached"
+  example = Example(jnp.asarray(images[number]), jnp.int32(labels[number]))
+  oracle = oracles.from_predict(linear_predict, variables)
+  attack = attacks.carlini_wagner(
+    objectives.log_margin(), initial_trade_off=1e5, binary_search_steps=1, max_steps=50
+  )
+  if first_loss < np.inf:
+    inner = attacks.descent(objectives.log_margin(), estimators.autodiff(), trade_off=1e5)
+    attack = attacks.patience(inner, max_steps=50, check_every=1000, first_loss=first_loss)
+  step = jax.jit(lambda key, state: attack.step(key, oracle, example, state))
+  state, claimed = attack.init(jax.random.key(0), example), False
+  for number in range(1, 51):
+    state, info = step(jax.random.key(number), state)
+    claimed |= bool(info.success)
+    if info.finished:
+      break
+  assert number == ends and claimed == (ends == 50)
+
+
 def test_carlini_wagner_charges_answers_not_backward_passes(linear_images):
   example = Example(jnp.asarray(linear_images[0][0]), jnp.int32(0))
   attack = attacks.carlini_wagner(objectives.log_margin())

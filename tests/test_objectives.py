@@ -49,6 +49,18 @@ def test_margin_masks_with_infinity():
   assert _loss(objectives.margin(confidence=7.0), [0.0, 100.0, 0.0], 0) == -7
 
 
+def test_a_margin_may_be_demanded_of_a_success():
+  row = jnp.array([1.0, 8.0, 0.0])
+  for demanded, wanted in ((0.0, True), (6.9, True), (7.1, False)):
+    untargeted = objectives.margin(confidence=9.0, success_margin=demanded)
+    targeted = objectives.margin(targeted=True, confidence=9.0, success_margin=demanded)
+    assert bool(untargeted.achieved(row, 0)) == bool(targeted.achieved(row, 1)) == wanted
+    assert not untargeted.achieved(row, 1) and not targeted.achieved(row, 0)
+  assert objectives.margin(confidence=50.0).achieved(jnp.array([0.2, 0.5, 0.3]), 0)
+  with pytest.raises(ValueError, match="from 0 to the confidence of 1"):
+    objectives.margin(confidence=1.0, success_margin=2.0)
+
+
 def test_success_tests():
   row = jnp.array([0.2, 0.5, 0.3])
   for targeted in (False, True):

@@ -1,5 +1,8 @@
 """Carlini and Wagner's l2 attack, on any gradient: exact or estimated."""
 
+import functools
+import math
+
 from orjax import estimators
 from orjax.attacks import wrappers
 from orjax.attacks.starts import Start
@@ -60,9 +63,13 @@ def carlini_wagner(
     objective,
     initial_trade_off=initial_trade_off,
     binary_search_steps=binary_search_steps,
-    max_steps=max_steps,
-    check_every=check_every,
-    check_average=check_average,
+    give_up=functools.partial(
+      wrappers.patience,
+      max_steps=max_steps,
+      check_every=check_every,
+      average=check_average,
+      first_loss=math.inf,
+    ),
     outside=start is not None,
     confirmations=confirmations,
   )

@@ -1,5 +1,7 @@
 """ZOO: coordinate descent on central differences, for the smallest l2 distance."""
 
+import functools
+
 from orjax.attacks import solvers
 from orjax.attacks import wrappers
 from orjax.attacks.starts import Start
@@ -89,9 +91,9 @@ def zoo(
     objective,
     initial_trade_off=initial_trade_off,
     binary_search_steps=binary_search_steps,
-    max_steps=max_steps,
-    check_every=check_every,
-    check_average=check_average,
+    give_up=functools.partial(
+      wrappers.patience, max_steps=max_steps, check_every=check_every, average=check_average
+    ),
     outside=start is not None,
     confirmations=confirmations,
   )

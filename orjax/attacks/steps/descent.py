@@ -16,6 +16,8 @@ from orjax.types import Estimator
 from orjax.types import judged
 from orjax.types import Objective
 
+_GUARD = 0.999999  # of C&W's code against arctanh(1): saturated pixels start at +-7.3
+
 
 class DescentState(NamedTuple):
   """The point w [H, W, C] in tanh space, Adam's state, the image judged last."""
@@ -56,12 +58,12 @@ def descent(
 
   def init(key, example):
     begin = example.image if start is None else start(key, example.image)
-    w = geometry.to_tanh_space(begin)
+    w = geometry.to_tanh_space(begin, _GUARD)
     return DescentState(w, optimizer.init(w), geometry.from_tanh_space(w))
 
   def step(key, oracle, example, state):
     image, pull_back = jax.vjp(geometry.from_tanh_space, state.w)
-    reference = geometry.from_tanh_space(geometry.to_tanh_space(example.image))
+    reference = geometry.from_tanh_space(geometry.to_tanh_space(example.image, _GUARD))
     found = estimator.estimate(key, objectives.asked(objective, oracle, example.label), image)
     # A direction that is no number says nothing.
     slope = jnp.where(jnp.isfinite(found.gradient), found.gradient, 0)

@@ -29,11 +29,12 @@ def patience(
   check_every: int | None = 100,
   tolerance: float = 0.9999,
   average: bool = False,
+  first_loss: float = 1e6,
 ) -> Attack:
   """Finishes an attack that stops improving, or after `max_steps`.
 
   At steps 0, check_every, 2 check_every, ... it finishes if the loss exceeds
-  `tolerance` times the loss at the check before (1e6 at first), as ZOO's abort_early.
+  `tolerance` times the loss at the check before, as ZOO's and C&W's abort_early.
   Under output noise this compares two noisy numbers and mostly stops a sound attack.
 
   Args:
@@ -43,6 +44,8 @@ def patience(
     tolerance: 0.9999 in ZOO and C&W.
     average: compare means of all losses between two checks, not single losses: the same
       test for an attacker who knows of the noise.
+    first_loss: what the first check compares with: 1e6 in ZOO, which gives up at once where
+      c times the lead is more; infinity in C&W.
 
   Returns:
     An `Attack`; a success at the very step at which it gives up is not reported, as in
@@ -55,7 +58,7 @@ def patience(
     return PatienceState(
       inner,
       zero,
-      jnp.full((), 1e6, jnp.float32),
+      jnp.full((), first_loss, jnp.float32),
       jnp.zeros((), jnp.float32),
       zero,
       inner.adversarial,
@@ -73,7 +76,8 @@ def patience(
     else:
       checking &= state.num_steps % check_every == 0
     # tolerance * checked_loss for a positive loss; right for a negative one too.
-    wanted = state.checked_loss - (1 - tolerance) * jnp.abs(state.checked_loss)
+    before = state.checked_loss
+    wanted = before - jnp.where(jnp.isfinite(before), (1 - tolerance) * jnp.abs(before), 0)
     stalled = checking & (judged > wanted)
     num_steps = state.num_steps + 1
     info = info._replace(

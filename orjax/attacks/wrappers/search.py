@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from orjax.attacks.wrappers.confirmation import confirmed
 from orjax.attacks.wrappers.keep_best import keep_best
-from orjax.attacks.wrappers.patience import patience
 from orjax.attacks.wrappers.rounds import until_outside
 from orjax.factories import factory
 from orjax.types import Attack
@@ -101,9 +100,7 @@ def smallest(
   *,
   initial_trade_off: float,
   binary_search_steps: int,
-  max_steps: int,
-  check_every: int | None,
-  check_average: bool,
+  give_up: Callable[[Attack], Attack],
   outside: bool,
   confirmations: int,
 ) -> Attack:
@@ -114,9 +111,7 @@ def smallest(
     objective: for the confirmations.
     initial_trade_off: see `binary_search`.
     binary_search_steps: see `binary_search`.
-    max_steps: see `patience`.
-    check_every: see `patience`.
-    check_average: see `patience`.
+    give_up: wraps each repetition in `patience`.
     outside: whether `until_outside` is wanted.
     confirmations: see `confirmed`; 0 for none.
 
@@ -130,7 +125,7 @@ def smallest(
       attack = confirmed(attack, objective, num_queries=confirmations)
     if outside:
       attack = until_outside(attack)
-    return patience(attack, max_steps=max_steps, check_every=check_every, average=check_average)
+    return give_up(attack)
 
   return keep_best(
     binary_search(with_trade_off, num_steps=binary_search_steps, initial=initial_trade_off)
