@@ -16,6 +16,7 @@ import numpy as np
 from harness import app
 from harness import classifiers
 from harness import data
+from harness import probing
 from harness import request
 from harness.report import tables
 from harness.request import Option
@@ -70,6 +71,7 @@ def main(asked: CalibrationRequest) -> None:
   test = data.test_images(
     asked.images, model.image_shape, limited=False, trained_here=asked.classifier.recipe is not None
   )
+  probing.check_model(model, test)
   probs = calibration.probabilities(model, test.images)
   key, found = jax.random.key(asked.seed), []
   for rate in asked.rates:

@@ -97,6 +97,8 @@ def main(asked: ErrorRequest) -> None:
   out = pathlib.Path(asked.out)
   start_key, noise_key = jax.random.split(jax.random.key(asked.seed))
   model = classifiers.load(asked.classifier, asked.images, asked.seed)
+  if model.random:
+    raise ValueError("--model is random, and has no one gradient: pass it without its noise")
   test = data.test_images(
     asked.images, model.image_shape, limited=False, trained_here=asked.classifier.recipe is not None
   )

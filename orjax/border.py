@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from orjax.host.jax_internals import is_traced
+from orjax.types import LOG_FLOOR
 from orjax.types import Oracle
 
 _ROUNDING = 1e-6  # by which an image may leave [0, 1]
@@ -168,28 +169,31 @@ def check_function(oracle: Oracle, images: jax.Array, what: str = "the model") -
   there = np.asarray(ask(first(), batch))
   if not np.isfinite(there).all():
     return  # what attacks it will say so
-  small = 1e-4 * max(1.0, float(np.abs(there).max()))
-  off = lambda other: float(np.abs(np.asarray(other) - there[: len(other)]).max())
+  # Where probabilities are near 0 and 1 only their logarithms tell them apart.
+  is_log = bool((there >= 0).all())
+  view = lambda x: np.log(np.maximum(x, 0) + LOG_FLOOR) if is_log else np.asarray(x)
+  off = lambda other: float(np.abs(view(np.asarray(other)) - view(there)[: len(other)]).max())
+  small, unit = 1e-3 * max(1.0, float(np.abs(view(there)).max())), " in log p" if is_log else ""
   if not oracle.random:
     if (other := off(ask(jax.random.key(1), batch))) > 0:
       raise ValueError(
-        f"{what} answers the same images differently with another key (by up to {other:.2g}): "
-        f"take the randomness out, or declare it with oracles.from_random_predict or "
-        f"Oracle(..., random=True)"
+        f"{what} answers the same images differently with another key (by up to "
+        f"{other:.2g}{unit}): take the randomness out, or declare it with "
+        f"oracles.from_random_predict or Oracle(..., random=True)"
       )
     turned = ask(first(), batch[::-1])[::-1]
     alone = ask(first(), jnp.repeat(batch[:1], len(batch), 0))[:1]
     if (other := max(off(turned), off(alone))) > small:
       raise ValueError(
-        f"{what} answers an image differently in other company (by up to {other:.2g}): put its "
-        f"batch normalisation and dropout in evaluation mode"
+        f"{what} answers an image differently in other company (by up to {other:.2g}{unit}): put "
+        f"its batch normalisation and dropout in evaluation mode"
       )
   ask_again = jax.jit(lambda key, images: oracle.query(key, images))
   if (other := off(ask_again(first(), batch))) > small:
     raise ValueError(
-      f"{what} answers differently when it is traced again (by up to {other:.2g}): NumPy's or "
-      f"Python's randomness is drawn once and then stays the same; draw from the key instead, "
-      f"with oracles.from_random_predict"
+      f"{what} answers differently when it is traced again (by up to {other:.2g}{unit}): "
+      f"NumPy's or Python's randomness is drawn once and then stays the same; draw from the key "
+      f"instead, with oracles.from_random_predict"
     )
 
 

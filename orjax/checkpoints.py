@@ -14,6 +14,7 @@ from typing import Any
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -226,9 +227,11 @@ def check_meta(directory: str | os.PathLike, found: dict, wanted: dict) -> None:
 
 
 def fingerprint(variables: Any) -> str:
-  """A short digest of all parameters: names a model in a manifest."""
+  """A short digest of all parameters, PRNG keys among them: names a model in a manifest."""
   digest = hashlib.sha256()
   for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
     digest.update(jax.tree_util.keystr(path).encode())
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      leaf = jax.random.key_data(leaf)
     digest.update(np.ascontiguousarray(leaf).tobytes())
   return digest.hexdigest()[:16]

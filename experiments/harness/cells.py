@@ -120,6 +120,8 @@ def cell(common: Attacked, variant: Variant, other: Model | None) -> Cell:
     attacker=functools.partial(oracles.averaged, num_samples=variant.num_samples),
     asks=other and other.logits,
   )
+  if model.judge is not None:
+    threats = threats._replace(clean=model.undefended)
   variables = model.variables if other is None else (model.variables, other.variables)
   tasks = [
     _task(common, image, identity, place)

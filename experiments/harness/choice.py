@@ -13,6 +13,8 @@ from orjax import records
 from orjax.threats import Defense
 from orjax.threats import threat_model
 
+_CHOICE = "choice.json"
+
 
 def check_rows(max_rows: int | None, model: Model, num_test: int, num_images: int) -> None:
   """Raises ValueError if a limit of rows does not even pay for choosing and one accuracy."""
@@ -23,6 +25,11 @@ def check_rows(max_rows: int | None, model: Model, num_test: int, num_images: in
       f"strength, or for the choice of images, {2 * num_images} rows: raise it to {wanted} at "
       f"least, or lower --num_test_images and --num_images"
     )
+
+
+def begun(directory: str) -> bool:
+  """Whether a model outside JAX was asked in this folder before."""
+  return pathlib.Path(directory, _CHOICE).exists()
 
 
 def correctly_classified(
@@ -49,7 +56,7 @@ def correctly_classified(
       f"classes: pass another --dataset, --data or --model"
     )
   size = len(test.labels) if model.logits else 2 * num_images
-  path = pathlib.Path(directory) / "choice.json"
+  path = pathlib.Path(directory) / _CHOICE
   facts = {"model": model.name, "images": name, "batch": size}
   known = _known(path, facts) if model.logits is None else []
   classes = np.full(len(test.labels), -1)
@@ -57,7 +64,7 @@ def correctly_classified(
   for number, start in enumerate(range(0, len(test.labels), size)):
     if start >= len(known):
       found = evaluation.predict_classes(
-        lambda variables, key, x: model.clean(variables).query(key, x),
+        lambda variables, key, x: model.undefended(variables).query(key, x),
         model.variables,
         jax.random.key(number),
         test.images[start : start + size],

@@ -1,6 +1,7 @@
 """What the attack mains share: a sweep over strengths and over variants of an attack."""
 
 from collections.abc import Callable
+import contextlib
 import functools
 import pathlib
 from typing import Any
@@ -10,6 +11,7 @@ import jax
 
 from harness import app
 from harness import attacks
+from harness import bill
 from harness import cells
 from harness import choice
 from harness import classifiers
@@ -18,6 +20,7 @@ from harness import defenses
 from harness import distilled
 from harness import limits
 from harness import locks
+from harness import probing
 from harness import processes
 from harness import recipes
 from harness import replays
@@ -282,6 +285,33 @@ def _run(asked, variants, defense, strengths):
   """The request, in a folder that nobody else writes to."""
   model, others, test = _load(asked, variants)
   choice.check_rows(asked.classifier.max_rows, model, len(test.labels), asked.num_images)
+  with _billed(asked, model):
+    _attack_model(asked, model, others, test, variants, defense, strengths)
+
+
+@contextlib.contextmanager
+def _billed(asked, model):
+  """Says in the end, whatever ended it, what a model outside JAX was asked."""
+  before = bill.now(model.endpoints)
+  try:
+    yield
+  finally:
+    if model.endpoints:
+      print(bill.told(before, model.endpoints, asked.classifier.price_per_1000), flush=True)
+
+
+def _look(asked, model, defense, strengths, test):
+  """Looks at what the user handed in; a model outside JAX is asked once in a folder's life."""
+  probing.check_model(model, test)
+  if defenses.is_own(asked.defense.value):
+    probing.check_defense(model, defense, strengths[-1], test)
+  if model.logits is None and jax.process_index() == 0 and not choice.begun(asked.out):
+    print(probing.about(probing.spread(model, test), model.judge is not None), flush=True)
+
+
+def _attack_model(asked, model, others, test, variants, defense, strengths):
+  """The request, with a model that is loaded."""
+  _look(asked, model, defense, strengths, test)
   chosen, images = choice.correctly_classified(
     model, test, asked.num_images, asked.images.name, asked.out
   )
@@ -315,6 +345,9 @@ def _run(asked, variants, defense, strengths):
   processes.wait_for_all("every process knows what is left")
   num_tasks, num_left = (sum(map(len, x)) for x in ([c.tasks for c in planned], todo))
   print(f"{num_tasks} trials, {num_tasks - num_left} of them done before", flush=True)
+  if model.endpoints and num_left:
+    most = num_left * asked.attack.max_queries
+    print(bill.estimate(num_left, most, asked.classifier.price_per_1000), flush=True)
   _attack(asked, planned, todo, ledger, slots)
   if processes.wait_for_all("all trials are done"):
     _report(asked, planned)

@@ -3,16 +3,17 @@
 from harness.attacks import shared
 from harness.attacks.spec import AttackSpec
 from orjax import attacks
+from orjax.attacks import presets
 
 
 def build(
   objective,
   *,
-  learning_rate=0.01,
-  trade_off=1e-3,
-  binary_search_steps=9,
-  max_steps=10_000,
-  check_every=1000,
+  learning_rate,
+  trade_off,
+  binary_search_steps,
+  max_steps,
+  check_every,
   check_average=False,
   start="image",
   confirmations=0,
@@ -39,4 +40,4 @@ def _check(numbers, given, targeted):
     numbers["check_every"] = max(1, numbers["max_steps"] // 10)
 
 
-SPEC = AttackSpec(build, {}, access="gradients", check=_check)
+SPEC = AttackSpec(build, presets.CARLINI_WAGNER, access="gradients", check=_check)

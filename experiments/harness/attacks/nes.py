@@ -4,21 +4,19 @@ from harness.attacks import shared
 from harness.attacks.spec import AttackSpec
 from orjax import attacks
 from orjax import estimators
-
-# As many points a step as ZOO.
-_NUM_PAIRS = {"digits": 32, "mnist": 128, "cifar10": 128, "imagenet2012": 128, None: 32}
+from orjax.attacks import presets
 
 
 def build(
   objective,
   *,
-  num_pairs=128,
-  smoothing=0.1,
-  learning_rate=0.05,
-  trade_off=0.01,
-  binary_search_steps=9,
-  max_steps=3000,
-  check_every=100,
+  num_pairs,
+  smoothing,
+  learning_rate,
+  trade_off,
+  binary_search_steps,
+  max_steps,
+  check_every,
   check_average=False,
   start="image",
   confirmations=0,
@@ -40,8 +38,4 @@ def build(
   )
 
 
-SPEC = AttackSpec(
-  build,
-  {(name, None): {**shared.SEARCH[name], "num_pairs": n} for name, n in _NUM_PAIRS.items()},
-  check=shared.check_search,
-)
+SPEC = AttackSpec(build, shared.searches(presets.NES), check=shared.check_search)

@@ -18,6 +18,7 @@ from harness.recipes import Recipe
 from harness.request import Option
 from orjax import attacks
 from orjax import objectives
+from orjax.attacks import presets
 from orjax.types import Objective
 
 # Both of the paper's, and what tells whether the first is masked.
@@ -67,16 +68,8 @@ _OPTIONS = (
   ),
 )
 
-# Madry et al.'s CIFAR10 and MNIST challenges; as many steps of as many pixels for digits.
-_NUMBERS = {
-  "digits": {"radius": 0.2, "step_size": 0.05, "max_steps": 10},
-  "mnist": {"radius": 0.3, "step_size": 0.01, "max_steps": 40},
-}
 
-
-def build(
-  objective, *, radius=8 / 255, step_size=2 / 255, max_steps=10, restarts=1, stop_at_success=True
-):
+def build(objective, *, radius, step_size, max_steps, restarts=1, stop_at_success=True):
   """The attack of the flags."""
   return attacks.whitebox_pgd(
     objective,
@@ -239,10 +232,4 @@ def _variant(asked, victim, recipe, stops, num_samples, setting, substitute):
   )
 
 
-SPEC = AttackSpec(
-  build,
-  {(name, None): found for name, found in _NUMBERS.items()},
-  access="logits",
-  options=_OPTIONS,
-  plan=plan,
-)
+SPEC = AttackSpec(build, presets.WHITEBOX_PGD, access="logits", options=_OPTIONS, plan=plan)

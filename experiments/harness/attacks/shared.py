@@ -4,21 +4,30 @@ from typing import Any
 
 from orjax import attacks
 from orjax import objectives
+from orjax.attacks import presets
 from orjax.types import Objective
 
-# Of ZOO's scripts, for every attack that searches for the smallest l2 distance.
-SEARCH = {
-  # Half of an image of 64 pixels a step; budgets that two cores afford in a minute.
-  "digits": {"trade_off": 0.1, "binary_search_steps": 3, "max_steps": 500, "max_queries": 100_000},
-  "mnist": {"trade_off": 0.01, "binary_search_steps": 9, "max_steps": 3000},
-  "cifar10": {"trade_off": 0.01, "binary_search_steps": 9, "max_steps": 1000},
-  # The untargeted command of the official README; its targeted one takes 20,000 steps.
-  "imagenet2012": {"trade_off": 10.0, "binary_search_steps": 1, "max_steps": 1500},
-  None: {"trade_off": 0.1, "binary_search_steps": 3, "max_steps": 500, "max_queries": 100_000},
-}
+Numbers = dict[tuple[str | None, str | None], dict[str, Any]]
 # The papers' cross-entropy does worse on small images: see BUILD_NOTES.md.
 IN_A_BALL = {"max_queries": 10_000}
-IN_A_BALL_IMAGENET = {"max_queries": 10_000, "objective": "cross_entropy"}
+_IN_A_MINUTE = {"max_queries": 100_000}  # on two cores
+
+
+def in_a_ball(table: presets.Table, imagenet: str | None = None) -> Numbers:
+  """A spec's numbers from published ones: 10,000 queries, and ImageNet's objective."""
+  own = {} if imagenet is None else {"objective": imagenet}
+  return {
+    key: {**IN_A_BALL, **(own if key[0] == "imagenet2012" else {}), **found}
+    for key, found in table.items()
+  }
+
+
+def searches(table: presets.Table) -> Numbers:
+  """A spec's numbers from published ones, of a search for the smallest distance."""
+  return {
+    key: {**(_IN_A_MINUTE if key[0] in ("digits", None) else {}), **found}
+    for key, found in table.items()
+  }
 
 
 def objective(numbers: dict[str, Any], given: frozenset[str], targeted: bool) -> Objective:

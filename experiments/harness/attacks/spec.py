@@ -1,6 +1,7 @@
 """What a main needs to know of an attack; each has a file of its own beside this one."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import inspect
 from typing import Any
 from typing import NamedTuple
@@ -32,7 +33,7 @@ class AttackSpec(NamedTuple):
   """
 
   build: Callable[..., Attack]
-  numbers: dict[tuple[str | None, str | None], dict[str, Any]]
+  numbers: Mapping[tuple[str | None, str | None], Mapping[str, Any]]
   access: str = "answers"
   check: Callable[[dict[str, Any], frozenset[str], bool], None] = lambda *_: None
   swept: tuple[str, ...] = ()

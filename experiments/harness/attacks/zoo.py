@@ -3,39 +3,25 @@
 from harness.attacks import shared
 from harness.attacks.spec import AttackSpec
 from orjax import attacks
-
-# What the official scripts pass for a data set.
-_NUMBERS = {
-  "digits": {"num_coordinates": 32},
-  "mnist": {"num_coordinates": 128},
-  "cifar10": {"num_coordinates": 128, "tanh_space": True},
-  "imagenet2012": {
-    "num_coordinates": 128,
-    "tanh_space": True,
-    "learning_rate": 0.002,
-    "sizes": [32, 64, 128],
-    "resize_at": [2000, 10_000],
-  },
-  None: {"num_coordinates": 32},
-}
+from orjax.attacks import presets
 
 
 def build(
   objective,
   *,
-  num_coordinates=128,
-  spacing=1e-4,
+  num_coordinates,
+  spacing,
   solver="adam",
-  learning_rate=0.01,
-  tanh_space=False,
-  sizes=(),
-  resize_at=(),
+  learning_rate,
+  tanh_space,
+  sizes,
+  resize_at,
   importance="refreshed",
   reset_adam=True,
-  trade_off=0.01,
-  binary_search_steps=9,
-  max_steps=3000,
-  check_every=100,
+  trade_off,
+  binary_search_steps,
+  max_steps,
+  check_every,
   check_average=False,
   start="image",
   confirmations=0,
@@ -79,9 +65,4 @@ def _check(numbers, given, targeted):
     )
 
 
-SPEC = AttackSpec(
-  build,
-  {(name, None): {**shared.SEARCH[name], **found} for name, found in _NUMBERS.items()},
-  check=_check,
-  swept=("spacing",),
-)
+SPEC = AttackSpec(build, shared.searches(presets.ZOO), check=_check, swept=("spacing",))

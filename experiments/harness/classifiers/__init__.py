@@ -38,8 +38,8 @@ _OWN = (
     None,
     "your own: path/to/file.py:factory or package.module:factory, where "
     "factory() returns (apply, variables, image_shape, num_classes) and apply(variables, images) "
-    "maps float32 images [B, H, W, C] in [0, 1] to logits [B, K]; or resnet18, resnet34 or "
-    "resnet50 with --weights",
+    "maps float32 images [B, H, W, C] in [0, 1] to logits [B, K], or apply(variables, keys, "
+    "images) where it is random; or resnet18, resnet34 or resnet50 with --weights",
     request.WHAT,
   ),
   Option(
@@ -58,6 +58,23 @@ _OWN = (
     "path/to/file.py:factory, where factory() returns (fn, image_shape, num_classes), and fn maps "
     "a NumPy batch [B, H, W, C] to probabilities [B, K]",
     request.WHAT,
+  ),
+  Option(
+    "judge",
+    "string",
+    None,
+    "--host_model: the undefended model behind a server that defends itself, which says whether an "
+    "image is really adversarial: path/to/file.py:factory, as --host_model; by default the server "
+    "judges itself",
+  ),
+  Option(
+    "price_per_1000",
+    "float",
+    None,
+    "--host_model: what 1,000 rows cost, for the estimate before and the bill after",
+    request.OUTPUT,
+    science=False,
+    above=0,
   ),
   Option(
     "max_rows",
@@ -91,7 +108,9 @@ class ClassifierRequest(NamedTuple):
     model: the user's, in JAX.
     weights: of a network of torchvision's.
     host_model: the user's, outside JAX.
+    judge: of a host model, undefended; None where it judges itself.
     max_rows: that it is sent.
+    price_per_1000: of rows; None where nobody says.
     model_dir: where trained classifiers are.
     rows_per_call: images a call; None for what fits.
   """
@@ -101,7 +120,9 @@ class ClassifierRequest(NamedTuple):
   model: str | None
   weights: str | None
   host_model: str | None
+  judge: str | None
   max_rows: int | None
+  price_per_1000: float | None
   model_dir: str
   rows_per_call: int | None
 
@@ -123,8 +144,8 @@ def read(values: request.Values, asked: DataRequest) -> ClassifierRequest:
     raise ValueError(
       "--weights is for --model=resnet18, resnet34 or resnet50: a factory brings its own"
     )
-  if values["max_rows"] and not host_model:
-    raise ValueError("--max_rows is for --host_model: leave it out")
+  if not host_model:
+    request.refuse_unneeded(values, ("max_rows", "judge", "price_per_1000"), "is for --host_model")
   recipe = None
   if model or host_model:
     request.refuse_unneeded(
@@ -138,7 +159,16 @@ def read(values: request.Values, asked: DataRequest) -> ClassifierRequest:
   return ClassifierRequest(
     recipe,
     recipes.read_training(values),
-    **values.named("model", "weights", "host_model", "max_rows", "model_dir", "rows_per_call"),
+    **values.named(
+      "model",
+      "weights",
+      "host_model",
+      "judge",
+      "max_rows",
+      "price_per_1000",
+      "model_dir",
+      "rows_per_call",
+    ),
   )
 
 
@@ -147,7 +177,7 @@ def shapes(asked: ClassifierRequest, images: DataRequest) -> tuple[tuple, int]:
   if asked.host_model:
     return users.host_model(asked.host_model)[1:]
   if asked.model:
-    return users.jax_model(asked.model, asked.weights)[2:]
+    return users.jax_model(asked.model, asked.weights)[2:4]
   assert asked.recipe, "every other model has a recipe"
   classifier = trained.classifier(images, asked.recipe)
   return classifier.image_shape, classifier.num_classes
@@ -166,7 +196,11 @@ def load(asked: ClassifierRequest, images: DataRequest, seed: int) -> Model:
   if asked.host_model:
     found = users.host_model(asked.host_model)
     return users.from_host_model(
-      asked.host_model, found, rows_per_call(asked, found.image_shape), asked.max_rows
+      asked.host_model,
+      found,
+      rows_per_call(asked, found.image_shape),
+      asked.max_rows,
+      users.host_model(asked.judge, "judge") if asked.judge else None,
     )
   assert asked.recipe, "every other model has a recipe"
   image_shape = trained.classifier(images, asked.recipe).image_shape

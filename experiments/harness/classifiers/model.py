@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from orjax import checkpoints
+from orjax import host
 from orjax import oracles
 from orjax.types import Oracle
 
@@ -31,6 +32,10 @@ class Model(NamedTuple):
     fingerprint: for the manifest.
     trained_with: for the records; None where it is not known.
     training: facts about its training, as far as they are known.
+    random: whether it draws from a key itself.
+    users: whether it is the user's own, and so to be looked at.
+    judge: the undefended model of a server's, outside JAX; None where `clean` is that.
+    endpoints: of a model outside JAX and of its judge, which count what they are asked.
   """
 
   clean: Callable[[Any], Oracle]
@@ -44,6 +49,14 @@ class Model(NamedTuple):
   fingerprint: str
   trained_with: str | None = None
   training: dict = {}  # noqa: RUF012, never written to
+  random: bool = False
+  users: bool = False
+  judge: Oracle | None = None
+  endpoints: tuple[host.Endpoint, ...] = ()
+
+  def undefended(self, variables: Any) -> Oracle:
+    """Who says what is adversarial: the judge, where there is one."""
+    return self.clean(variables) if self.judge is None else self.judge
 
 
 def from_jax(
@@ -56,6 +69,7 @@ def from_jax(
   rows_per_call=None,
   apply_noisy=None,
   apply_float64=None,
+  random=False,
 ) -> Model:
   """A model of `apply(variables, images) -> logits`.
 
@@ -69,9 +83,14 @@ def from_jax(
     apply_noisy: `apply_noisy(variables, keys, images, stddevs) -> logits` with noise inside,
       where it has a place for it.
     apply_float64: the network in float64, where that is another function.
+    random: it is `apply(variables, keys [B], images)`, and draws in a row from its key.
   """
 
   def oracle(finish, variables):
+    if random:
+      answer = lambda v, keys, x: finish(apply(v, keys, x))
+      return oracles.from_random_predict(answer, variables, rows_per_call=rows_per_call)
+
     def noisy(v, keys, x, stddevs):
       assert apply_noisy, "asked only where there is one"
       return finish(apply_noisy(v, keys, x, stddevs))
@@ -94,6 +113,7 @@ def from_jax(
     num_classes,
     name,
     checkpoints.fingerprint(variables),
+    random=random,
   )
 
 

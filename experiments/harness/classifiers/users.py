@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import functools
+import inspect
 from typing import Any
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 from harness import own
 from harness.classifiers.model import from_jax
 from harness.classifiers.model import Model
+from orjax import host
 from orjax import models
 from orjax import oracles
 
@@ -20,12 +22,19 @@ _NOT_TRACED = (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationT
 
 
 class JaxModel(NamedTuple):
-  """What a factory of --model returns."""
+  """What a factory of --model returns; `random` where its `apply` takes `keys`, too."""
 
   apply: Callable
   variables: Any
   image_shape: tuple[int, int, int]
   num_classes: int
+  random: bool = False
+
+  def answer(self, variables, images):
+    """Logits of some images; of a random model, with keys of our own."""
+    if not self.random:
+      return self.apply(variables, images)
+    return self.apply(variables, jax.random.split(jax.random.key(0), len(images)), images)
 
 
 class HostModel(NamedTuple):
@@ -73,9 +82,10 @@ def jax_model(value: str, weights: str | None) -> JaxModel:
       f"not {type(apply).__name__}"
     )
   image_shape, num_classes = _checked_shapes(image_shape, num_classes, "model")
+  made = JaxModel(apply, variables, image_shape, num_classes, _takes_keys(apply))
   images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
   try:
-    answer = jax.eval_shape(apply, variables, images)
+    answer = jax.eval_shape(made.answer, variables, images)
   except Exception as e:  # whatever the user's code raises
     reason = str(e).partition("\n")[0]
     if isinstance(e, _NOT_TRACED):  # JAX says it on a page
@@ -89,22 +99,27 @@ def jax_model(value: str, weights: str | None) -> JaxModel:
       f"--model={value}: apply must return float32 logits of shape (2, {num_classes}) for 2 "
       f"images, not {answer}"
     )
-  return JaxModel(apply, variables, image_shape, num_classes)
+  return made
+
+
+def _takes_keys(apply):
+  try:
+    return "keys" in inspect.signature(apply).parameters
+  except (TypeError, ValueError):  # of a function that does not say
+    return False
 
 
 @functools.cache
-def host_model(value: str) -> HostModel:
-  """What --host_model stands for, checked.
+def host_model(value: str, flag: str = "host_model") -> HostModel:
+  """What --host_model or --judge stands for, checked.
 
   Raises:
     ValueError: the factory returns something else.
   """
-  found = own.made(value, "host_model")
+  found = own.made(value, flag)
   if not isinstance(found, tuple) or len(found) != 3 or not callable(found[0]):
-    raise ValueError(
-      f"--host_model={value}: the factory must return (fn, image_shape, num_classes)"
-    )
-  return HostModel(found[0], *_checked_shapes(*found[1:], "host_model"))
+    raise ValueError(f"--{flag}={value}: the factory must return (fn, image_shape, num_classes)")
+  return HostModel(found[0], *_checked_shapes(*found[1:], flag))
 
 
 def _check_arrays(value, variables):
@@ -121,7 +136,7 @@ def _check_arrays(value, variables):
 def _check_logits(value, found):
   """Raises ValueError for a network that ends with a softmax: another would come behind it."""
   images = np.random.default_rng(0).uniform(size=(2, *found.image_shape)).astype(np.float32)
-  answers = np.asarray(jax.jit(found.apply)(found.variables, images))
+  answers = np.asarray(jax.jit(found.answer)(found.variables, images))
   if (answers >= 0).all() and np.allclose(answers.sum(-1), 1, atol=1e-3):
     raise ValueError(
       f"--model={value}: apply answers probabilities, which sum to 1, and should answer logits: "
@@ -148,6 +163,8 @@ def _checked_shapes(image_shape, num_classes, flag):
 
 def computes_float64(model: Model) -> bool:
   """Whether a model in JAX answers in float64 where it is given that."""
+  if model.random:
+    return False
   with jax.enable_x64(True):
     double = lambda x: jax.ShapeDtypeStruct(
       x.shape, jnp.float64 if jnp.issubdtype(x.dtype, jnp.floating) else x.dtype
@@ -164,18 +181,38 @@ def from_jax_model(value: str, found: JaxModel, rows_per_call: int | None) -> Mo
   Raises:
     ValueError: the user's network answers probabilities.
   """
-  if value not in models.torchvision_names():
+  *shape, random = found
+  own = value not in models.torchvision_names()
+  if own:
     _check_logits(value, found)
-  return from_jax(*found, name(value), rows_per_call=rows_per_call)
+  model = from_jax(*shape, name(value), rows_per_call=rows_per_call, random=random)
+  return model._replace(users=own)
 
 
 def from_host_model(
-  value: str, found: HostModel, rows_per_call: int | None, max_rows: int | None
+  value: str,
+  found: HostModel,
+  rows_per_call: int | None,
+  max_rows: int | None,
+  judge: HostModel | None = None,
 ) -> Model:
-  """The `Model` of what --host_model stands for."""
-  oracle = oracles.from_host(
+  """The `Model` of what --host_model stands for, and of its --judge.
+
+  Raises:
+    ValueError: the judge looks at other images, or answers other classes.
+  """
+  if judge and judge[1:] != found[1:]:
+    raise ValueError(
+      f"--judge is of images {judge.image_shape} and {judge.num_classes} classes, and "
+      f"--host_model of {found.image_shape} and {found.num_classes}: they must be of the same"
+    )
+  endpoint = host.Endpoint(
     found.fn, found.num_classes, rows_per_call=rows_per_call, max_rows=max_rows
   )
+  judging = None
+  if judge:
+    judging = host.Endpoint(judge.fn, judge.num_classes, rows_per_call=rows_per_call)
+  oracle = oracles.from_endpoint(endpoint)
   return Model(
     lambda variables: oracle,
     None,
@@ -186,4 +223,6 @@ def from_host_model(
     found.num_classes,
     name(value),
     "outside JAX",
+    judge=judging and oracles.from_endpoint(judging),
+    endpoints=(endpoint, judging) if judging else (endpoint,),
   )

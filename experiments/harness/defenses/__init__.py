@@ -73,9 +73,14 @@ def named() -> dict[str, Callable[[], Defense]]:
   return _named(tuple(__path__))
 
 
+def is_own(value: str) -> bool:
+  """Whether a defense is the user's factory."""
+  return ":" in value
+
+
 def name(value: str) -> str:
   """What a manifest calls a defense: its name, or file and factory of the user's."""
-  return own.name(value) if ":" in value else value
+  return own.name(value) if is_own(value) else value
 
 
 def read(values: request.Values, default: str, strengths: list[float] | None) -> DefenseRequest:
@@ -91,7 +96,7 @@ def read(values: request.Values, default: str, strengths: list[float] | None) ->
   """
   request.refuse_twice(values, "variance", "strength")
   value = values["defense"] or ("output_noise" if values["variance"] else default)
-  if value not in named() and ":" not in value:
+  if value not in named() and not is_own(value):
     raise ValueError(
       f"--defense={value} is neither path/to/file.py:factory nor one of {', '.join(named())}"
     )
