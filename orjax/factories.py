@@ -195,8 +195,8 @@ class Made:
   """A function of a factory's, which compares by how it was made."""
 
   def __init__(self, function, call, field):
+    functools.update_wrapper(self, function)  # copies what an inner factory's product holds
     self._function, self._call, self._field = function, call, field
-    functools.update_wrapper(self, function)
 
   def __call__(self, *args, **kwargs):
     return self._function(*args, **kwargs)
