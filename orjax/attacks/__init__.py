@@ -1,5 +1,6 @@
 """Attacks: pairs of pure functions that see an oracle and an example, nothing else."""
 
+from orjax.attacks import presets
 from orjax.attacks.apgd import apgd
 from orjax.attacks.apgd import apgd_targeted
 from orjax.attacks.bandits import bandits
@@ -65,6 +66,7 @@ __all__ = [
   "patience",
   "pgd",
   "pop_skip_jump",
+  "presets",
   "ql",
   "rays",
   "sign_hunter",
