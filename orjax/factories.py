@@ -97,6 +97,7 @@ LIMITS = {
   "num_restarts": Limit(low=1, high=10**6, whole=True),
   "num_rounds": _COUNT,
   "num_rows": _COUNT,
+  "num_samples": _COUNT,
   "num_steps": _COUNT,
   "num_targets": _COUNT,
   "prior_learning_rate": _POSITIVE,
@@ -142,6 +143,19 @@ def check_number(name: str, value: Any, limit: Limit) -> None:
   if outside:
     rounded = f", which is {used:g} in float32" if math.isfinite(number) and used != number else ""
     raise ValueError(f"{name} must be {limit}, not {value}{rounded}")
+
+
+def check_numbers(name: str, values: Any, limit: Limit) -> None:
+  """As `check_number`, for an array of them: none may be outside."""
+  try:
+    array = np.asarray(values)
+  except TypeError:  # of a trace
+    return
+  for value in array[np.isnan(array)][:1] if array.dtype.kind == "f" else ():
+    check_number(name, value, limit)
+  if values is not None and array.size:
+    check_number(name, array.min(), limit)
+    check_number(name, array.max(), limit)
 
 
 class _Call:

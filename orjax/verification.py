@@ -19,7 +19,7 @@ class Verdict(NamedTuple):
     clean_success: the undefended model is fooled by the adversarial image, bool [].
     defended_success_rate: share of fresh answers of the defended model that are, [].
     noise_error_rate: the same share for the clean image: the false-alarm base line, [].
-    finite: the undefended model answers numbers for both images, bool [].
+    finite: all of these answers are numbers; if not, the rest says nothing, bool [].
   """
 
   clean_success: jax.Array
@@ -58,4 +58,5 @@ def verify(
     draws = jax.vmap(defended.query, in_axes=(0, None))(jax.random.split(key, num_draws), images)
   achieved = jax.vmap(objective.achieved, in_axes=(0, None))
   rates = jax.vmap(achieved, in_axes=(0, None))(draws, example.label).mean(0)
-  return Verdict(achieved(rows, example.label)[0], rates[0], rates[1], jnp.isfinite(rows).all())
+  finite = jnp.isfinite(rows).all() & jnp.isfinite(draws).all()
+  return Verdict(achieved(rows, example.label)[0], rates[0], rates[1], finite)

@@ -24,9 +24,9 @@ ALLOWED = {
   "geometry": {"types"},
   "objectives": {"types", "factories"},
   "estimators": {"types", "factories"},
-  "theory": {"types"},
+  "theory": {"types", "factories"},
   "host": set(),
-  "defenses": {"types", "precision", "geometry", "threats"},
+  "defenses": {"types", "factories", "precision", "geometry", "threats"},
   "oracles": {"types", "factories", "border", "precision", "host", "defenses"},
   "attacks": {"types", "factories", "geometry", "objectives", "estimators"},
   "verification": {"types", "precision"},
@@ -69,7 +69,7 @@ FLOORS = {
   "engine": ("trials", "programs", "tasks", "slots snapshots", "runner", "__init__"),
   "training": ("step", "adversary augmentation optimizers", "fit", "__init__"),
   "models": ("conv noise", "convnet resnet wide_resnet torchvision", "build", "__init__"),
-  "theory": ("quadrature", "*", "__init__"),
+  "theory": ("quadrature numbers", "*", "__init__"),
   "defenses": ("rows", "noise", "*", "__init__"),
 }
 # All that `python experiments/NAME.py` makes importable, and what a library must not need.

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from orjax.factories import check_numbers
+from orjax.factories import Limit
 from orjax.precision import full_precision
 from orjax.threats import Defense
 from orjax.types import Oracle
@@ -35,6 +37,8 @@ def with_output_noise(oracle: Oracle, stddev: ArrayLike, *, mean: ArrayLike = 0.
   stddev = jnp.asarray(stddev, jnp.float32)
   if stddev.ndim > 2:
     raise ValueError(f"stddev must be [], [K] or [K, K], not of shape {stddev.shape}")
+  check_numbers("stddev", stddev, Limit(low=0) if stddev.ndim < 2 else Limit())
+  check_numbers("mean", mean, Limit())
 
   def query(key, images):
     inner_key, noise_key = jax.random.split(key)

@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from orjax import factories
 from orjax.types import Oracle
 
 
@@ -25,8 +26,7 @@ def averaged(oracle: Oracle, num_samples: int) -> Oracle:
   Raises:
     ValueError: `num_samples` is below 1.
   """
-  if num_samples < 1:
-    raise ValueError(f"num_samples must be at least 1, not {num_samples}")
+  factories.check_number("num_samples", num_samples, factories.LIMITS["num_samples"])
   if num_samples == 1:
     return Oracle(oracle.query, oracle.queries_per_row)
 

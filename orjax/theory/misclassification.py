@@ -7,9 +7,14 @@ import jax.numpy as jnp
 from jax.scipy import special
 from jax.scipy import stats
 
+from orjax.factories import check_numbers
+from orjax.factories import Limit
+from orjax.theory.numbers import answers
+from orjax.theory.numbers import checked
 from orjax.theory.quadrature import integral
 
 
+@checked
 def misclassification_rate(
   margin, stddev, *, as_printed: bool = False, rival_stddev=None, mean=0.0, rival_mean=0.0
 ) -> jax.Array:
@@ -36,6 +41,7 @@ def misclassification_rate(
   return special.ndtr((-margin + rival_mean - mean) / jnp.sqrt(variance))
 
 
+@checked
 def allowed_stddev(margin, misclassification_rate, *, as_printed: bool = False) -> jax.Array:
   """Largest stddev at which one rival overtakes at most so often (section 5.1, Figure 1b).
 
@@ -51,16 +57,20 @@ def allowed_stddev(margin, misclassification_rate, *, as_printed: bool = False) 
   Returns:
     The stddev, of the broadcast shape.
   """
+  check_numbers("misclassification_rate", misclassification_rate, Limit(above=0, below=0.5))
+  check_numbers("margin", margin, Limit(low=0))
   z = special.ndtri(misclassification_rate)
   return jnp.sqrt(-margin / (2 * z)) if as_printed else -margin / (math.sqrt(2) * z)
 
 
+@checked
 def margins(probs) -> jax.Array:
   """p_top - p_i of every rival: [..., K] -> [..., K - 1], ascending."""
-  ordered = jnp.sort(probs, axis=-1)[..., ::-1]
+  ordered = jnp.sort(answers(probs), axis=-1)[..., ::-1]
   return ordered[..., :1] - ordered[..., 1:]
 
 
+@checked
 def union_bound(probs, stddev) -> jax.Array:
   """Sum over rivals of their single rates: a bound on the error, perhaps above 1.
 
@@ -74,6 +84,7 @@ def union_bound(probs, stddev) -> jax.Array:
   return misclassification_rate(margins(probs), jnp.asarray(stddev)[..., None]).sum(-1)
 
 
+@checked
 def exact_misclassification_rate(probs, stddev) -> jax.Array:
   """Probability that any rival overtakes: what section 5.1 bounds by one term of a sum.
 
@@ -105,6 +116,7 @@ def exact_misclassification_rate(probs, stddev) -> jax.Array:
   return flat.reshape(stddev.shape)
 
 
+@checked
 def calibrate(
   probs, misclassification_rate, *, per_image: bool = False, per_class: bool = False
 ) -> jax.Array:
@@ -131,6 +143,7 @@ def calibrate(
   """
   if per_image and per_class:
     raise ValueError("calibrate per_image or per_class, not both")
+  probs = answers(probs)
   shape = probs.shape[:-1] if per_image else probs.shape[-1:] if per_class else ()
   one = jnp.ones(shape, probs.dtype)
   named = probs.argmax(-1)

@@ -15,7 +15,10 @@ import jax.numpy as jnp
 from jax.scipy import special
 from jax.scipy import stats
 
+from orjax.theory.numbers import checked
 
+
+@checked
 def noise_to_signal(loss_stddev, smoothing, gradient_norm) -> jax.Array:
   """rho = s_L^2 / (2 h^2 |g|^2): noise of a pair's difference over what g puts into it.
 
@@ -27,17 +30,20 @@ def noise_to_signal(loss_stddev, smoothing, gradient_norm) -> jax.Array:
   return jnp.square(jnp.asarray(loss_stddev) / (smoothing * gradient_norm)) / 2
 
 
+@checked
 def break_even_smoothing(loss_stddev, gradient_norm) -> jax.Array:
   """The h at which rho is 1: above it noise costs less than twice the pairs."""
   return jnp.asarray(loss_stddev) / (math.sqrt(2) * gradient_norm)
 
 
+@checked
 def nes_cosine(num_pairs, num_pixels, noise_to_signal) -> jax.Array:
   """Expected cosine of `estimators.nes` with g: 1 / sqrt(1 + (d + 1 + d rho) / m)."""
   d = num_pixels
   return jax.lax.rsqrt(1 + (d + 1 + d * jnp.asarray(noise_to_signal)) / num_pairs)
 
 
+@checked
 def nes_wrong_signs(num_pairs, num_pixels, noise_to_signal) -> jax.Array:
   """Share of its signs that differ from g's: Phi(-sqrt(m / (d (1 + rho)))).
 
@@ -46,6 +52,7 @@ def nes_wrong_signs(num_pairs, num_pixels, noise_to_signal) -> jax.Array:
   return special.ndtr(-jnp.sqrt(num_pairs / (num_pixels * (1 + jnp.asarray(noise_to_signal)))))
 
 
+@checked
 def least_squared_error(num_queries, num_pixels, loss_stddev, probe_length) -> jax.Array:
   """E|estimate - g|^2 of no unbiased estimator is less: d^2 s_L^2 / (n r^2) (Cramer-Rao).
 
@@ -61,6 +68,7 @@ def least_squared_error(num_queries, num_pixels, loss_stddev, probe_length) -> j
   return jnp.square(num_pixels * jnp.asarray(loss_stddev) / probe_length) / num_queries
 
 
+@checked
 def least_wrong_signs(
   num_queries, num_pixels, loss_stddev, probe_length, gradient_norm, *, adaptive: bool = False
 ) -> jax.Array:
@@ -79,6 +87,7 @@ def least_wrong_signs(
   return jnp.maximum(0, (1 - root) / 2) if adaptive else special.ndtr(-root)
 
 
+@checked
 def nes_queries(
   margin, radius, gradient_norm, num_pixels, noise_to_signal, *, norm: str
 ) -> jax.Array:
@@ -107,6 +116,7 @@ def nes_queries(
   return 2 * num_pairs
 
 
+@checked
 def floor_queries(
   margin, radius, gradient_norm, num_pixels, loss_stddev, probe_length, *, norm: str, l2_norm=None
 ) -> jax.Array:
@@ -161,6 +171,7 @@ def _squared_cotangent(needed):
   return jnp.where(square < 1, square / jnp.where(square < 1, 1 - square, 1), jnp.inf)
 
 
+@checked
 def label_attenuation(noise_to_signal, offset=0.0) -> jax.Array:
   """Correlation a of a noisy label with where its probe points, at the boundary.
 
@@ -175,6 +186,7 @@ def label_attenuation(noise_to_signal, offset=0.0) -> jax.Array:
   return jnp.sqrt(2 / (math.pi * variance)) * jnp.exp(-jnp.square(offset) / (2 * variance))
 
 
+@checked
 def label_cosine(num_probes, num_pixels, attenuation) -> jax.Array:
   """Expected cosine of a gradient from labels: 1 / sqrt(1 + (d - 1) / (n a^2)).
 
@@ -184,6 +196,7 @@ def label_cosine(num_probes, num_pixels, attenuation) -> jax.Array:
   return jax.lax.rsqrt(1 + (num_pixels - 1) / (num_probes * jnp.square(attenuation)))
 
 
+@checked
 def label_information(margin, noise_stddev) -> jax.Array:
   """Fisher information about a margin in a noisy label, over that in the noisy score.
 
@@ -194,16 +207,19 @@ def label_information(margin, noise_stddev) -> jax.Array:
   return jnp.exp(2 * stats.norm.logpdf(z) - stats.norm.logcdf(z) - stats.norm.logcdf(-z))
 
 
+@checked
 def margin_from_flips(flip_rate, stddev) -> jax.Array:
   """The margin between two classes from how often noise flips it: -sqrt(2) s Phi^-1(rate)."""
   return -math.sqrt(2) * stddev * special.ndtri(flip_rate)
 
 
+@checked
 def bits_per_query(noise_to_signal) -> jax.Array:
   """Information about g in one noisy loss, in bits: log2(1 + 1 / 2 rho) / 2."""
   return jnp.log2(1 + 0.5 / jnp.asarray(noise_to_signal)) / 2
 
 
+@checked
 def bits_of_answers(answers, stddev) -> jax.Array:
   """Information in one whole noisy answer: log2 det(I + Cov / s^2) / 2, Cov over probes.
 
@@ -217,6 +233,7 @@ def bits_of_answers(answers, stddev) -> jax.Array:
   return jnp.linalg.slogdet(eye + covariance / jnp.square(stddev))[1] / (2 * math.log(2))
 
 
+@checked
 def two_point_queries(difference, stddev, error) -> jax.Array:
   """Answers that any strategy needs to tell two models apart: 2 s^2 ln(1 / 4 error) / D^2.
 
@@ -231,6 +248,7 @@ def two_point_queries(difference, stddev, error) -> jax.Array:
   return 2 * jnp.square(stddev / jnp.asarray(difference)) * jnp.log(0.25 / jnp.asarray(error))
 
 
+@checked
 def vote_lead(flip_rate, error) -> jax.Array:
   """By how much one side of a vote must lead: ceil(ln((1-a)/a) / ln((1-e)/e)).
 
@@ -246,11 +264,13 @@ def vote_lead(flip_rate, error) -> jax.Array:
   return jnp.where(odds > 0, jnp.maximum(lead, 1), jnp.inf)
 
 
+@checked
 def vote_error(lead, flip_rate) -> jax.Array:
   """How often a vote until one side leads goes wrong: 1 / (1 + ((1-e)/e)^L)."""
   return special.expit(lead * special.logit(jnp.asarray(flip_rate)))
 
 
+@checked
 def vote_looks(lead, flip_rate) -> jax.Array:
   """Answers that it takes on average: L (1 - 2 error) / (1 - 2 e), L^2 at e = 1/2."""
   drift = 1 - 2 * jnp.asarray(flip_rate)
@@ -259,6 +279,7 @@ def vote_looks(lead, flip_rate) -> jax.Array:
   return jnp.where(even, lead**2, looks)
 
 
+@checked
 def sequential_limit(loss_stddev, gain, error) -> jax.Array:
   """Where a sum of paired differences stops: s_L^2 ln((1-a)/a) / D, to tell D from -D.
 
@@ -273,21 +294,25 @@ def sequential_limit(loss_stddev, gain, error) -> jax.Array:
   return -jnp.square(loss_stddev) * special.logit(jnp.asarray(error)) / gain
 
 
+@checked
 def sequential_pairs(loss_stddev, gain, error) -> jax.Array:
   """Pairs that it takes on average: (1 - 2 a) ln((1-a)/a) s_L^2 / D^2, and some 10 % more."""
   return (1 - 2 * jnp.asarray(error)) * sequential_limit(loss_stddev, gain, error) / gain
 
 
+@checked
 def fixed_pairs(loss_stddev, gain, error) -> jax.Array:
   """Pairs of a test of fixed size as good: 2 (z_a s_L / D)^2, about twice as many."""
   return 2 * jnp.square(special.ndtri(jnp.asarray(error)) * loss_stddev / gain)
 
 
+@checked
 def resubmission_rate(success_rate, num_tries) -> jax.Array:
   """How often one of several tries of the same image succeeds: 1 - (1 - p)^n."""
   return -jnp.expm1(num_tries * jnp.log1p(-jnp.asarray(success_rate)))
 
 
+@checked
 def majority_error(error_rate, num_answers) -> jax.Array:
   """How often most of n answers are wrong: the binomial tail; n is odd.
 
@@ -297,6 +322,7 @@ def majority_error(error_rate, num_answers) -> jax.Array:
   return special.betainc(half, half, jnp.asarray(error_rate))
 
 
+@checked
 def rounding_stddev(num_digits) -> jax.Array:
   """The noise that rounding to so many digits resembles: 10^-k / sqrt(12), uniform.
 

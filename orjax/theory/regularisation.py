@@ -7,15 +7,18 @@ import jax.numpy as jnp
 from jax.scipy import special
 from jax.scipy import stats
 
+from orjax.theory.numbers import checked
 from orjax.theory.quadrature import integral
 
 
+@checked
 def cross_entropy_hessian(logits) -> jax.Array:
   """diag(p) - p p^T of the cross-entropy in its logits: [..., K] -> [..., K, K]."""
   probs = jax.nn.softmax(logits)
   return probs[..., None] * (jnp.eye(probs.shape[-1], dtype=probs.dtype) - probs[..., None, :])
 
 
+@checked
 def training_regulariser(logits, covariance, *, as_printed: bool = False) -> jax.Array:
   """What noise on the logits adds to the cross-entropy, to second order (equation 6).
 
@@ -38,6 +41,7 @@ def training_regulariser(logits, covariance, *, as_printed: bool = False) -> jax
   return entries.sum((-2, -1)) / 2
 
 
+@checked
 def asymptotic_training_loss(logits, label, stddev) -> jax.Array:
   """Expected cross-entropy under noise far larger than 1: E max(z + eps) - z_label.
 
@@ -64,16 +68,19 @@ def asymptotic_training_loss(logits, label, stddev) -> jax.Array:
   return stddev * integral(lambda t: density(middle + reach * t), -1.0, 1.0, 1025, z.dtype) * reach
 
 
+@checked
 def expected_largest(num_classes: int) -> jax.Array:
   """Mean of the largest of K standard normals: 1.539 for 10, 3.241 for 1000."""
   return asymptotic_training_loss(jnp.zeros(num_classes), 0, 1.0)
 
 
+@checked
 def mills_ratio(t) -> jax.Array:
   """(1 - Phi(t)) / phi(t) for t >= 0, by logs: to 1e-3 up to t = 1000 in float32."""
   return jnp.exp(stats.norm.logcdf(-t) - stats.norm.logpdf(t))
 
 
+@checked
 def mills_ratio_bounds(t, *, as_printed: bool = False) -> tuple[jax.Array, jax.Array]:
   """Lower and upper bounds of `mills_ratio` for t >= 0 (equation 9).
 
@@ -85,6 +92,7 @@ def mills_ratio_bounds(t, *, as_printed: bool = False) -> tuple[jax.Array, jax.A
   return 2 / (t + jnp.sqrt(t**2 + 4)), 2 / (t + jnp.sqrt(t**2 + 8 / math.pi))
 
 
+@checked
 def lemma_1(delta, *, as_printed: bool = False) -> jax.Array:
   """Lower bound on P(g < sqrt(2 ln 1/delta)), g ~ N(0, 1) (section 9.3).
 
@@ -96,6 +104,7 @@ def lemma_1(delta, *, as_printed: bool = False) -> jax.Array:
   return 1 - delta / 2
 
 
+@checked
 def lemma_2(num_classes, scale, *, as_printed: bool = False) -> tuple[jax.Array, jax.Array]:
   """A q that the largest of K standard normals falls below with a bounded probability.
 

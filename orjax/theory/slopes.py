@@ -7,10 +7,12 @@ import jax.numpy as jnp
 from jax.scipy import special
 from jax.scipy import stats
 
+from orjax.theory.numbers import checked
 from orjax.theory.quadrature import integral
 from orjax.types import LOG_FLOOR
 
 
+@checked
 def noisy_log_moments(probability, stddev) -> tuple[jax.Array, jax.Array]:
   """Mean and variance of log(max(p + eps, 0) + 1e-30), eps ~ N(0, stddev^2).
 
@@ -57,6 +59,7 @@ def _log_moments_of_one(p, stddev):
   return first, second - first**2
 
 
+@checked
 def log_slope_error(plus, minus, stddev, spacing) -> tuple[jax.Array, jax.Array]:
   """Error of a finite-difference slope of log p_c - log p_o under output noise.
 
@@ -79,6 +82,7 @@ def log_slope_error(plus, minus, stddev, spacing) -> tuple[jax.Array, jax.Array]
   return bias / (2 * spacing), jnp.sqrt(variance) / (2 * spacing)
 
 
+@checked
 def expanded_log_slope_bias(plus, minus, stddev, spacing, *, as_printed: bool = False) -> jax.Array:
   """|Bias| of that slope to second order in stddev (section 5.2); for stddev << p only.
 
@@ -105,6 +109,7 @@ def expanded_log_slope_bias(plus, minus, stddev, spacing, *, as_printed: bool = 
   return stddev**2 / (4 * spacing) * jnp.abs(terms)
 
 
+@checked
 def margin_slope_error(stddev, spacing) -> tuple[jax.Array, jax.Array]:
   """As `log_slope_error` for the linear margin p_c - p_o: no bias, and stddev / h.
 
@@ -115,6 +120,7 @@ def margin_slope_error(stddev, spacing) -> tuple[jax.Array, jax.Array]:
   return jnp.zeros_like(deviation), deviation
 
 
+@checked
 def nes_slope_deviation(loss_stddev, smoothing, num_pairs) -> jax.Array:
   """Standard deviation per entry that output noise adds to `estimators.nes`.
 
@@ -126,6 +132,7 @@ def nes_slope_deviation(loss_stddev, smoothing, num_pairs) -> jax.Array:
   return loss_stddev / (smoothing * jnp.sqrt(2.0 * num_pairs))
 
 
+@checked
 def best_spacing(loss_stddev, third_derivative) -> jax.Array:
   """The h of least mean squared error of a central difference: cbrt(3 s / |third|)."""
   return jnp.cbrt(3 * loss_stddev / jnp.abs(third_derivative))

@@ -181,11 +181,10 @@ def from_jax_model(value: str, found: JaxModel, rows_per_call: int | None) -> Mo
   Raises:
     ValueError: the user's network answers probabilities.
   """
-  *shape, random = found
   own = value not in models.torchvision_names()
   if own:
     _check_logits(value, found)
-  model = from_jax(*shape, name(value), rows_per_call=rows_per_call, random=random)
+  model = from_jax(*found[:4], name(value), rows_per_call=rows_per_call, random=found.random)
   return model._replace(users=own)
 
 

@@ -15,7 +15,9 @@ from orjax import estimators
 from orjax import geometry
 from orjax.attacks import solvers
 from orjax.attacks.steps.coordinate_descent import measure
+from orjax.factories import check_number
 from orjax.factories import factory
+from orjax.factories import Limit
 from orjax.types import Attack
 from orjax.types import judged
 from orjax.types import Objective
@@ -63,6 +65,9 @@ def _check(coarse):
     raise ValueError(
       f"importance must be one of {', '.join(IMPORTANCE)}, not {coarse.importance!r}"
     )
+  for name, counts in (("sizes", coarse.sizes), ("resize_at", coarse.resize_at)):
+    for count in counts:
+      check_number(name, count, Limit(low=1, whole=True))
   rising = lambda numbers: all(a < b for a, b in zip(numbers, numbers[1:]))
   if not (
     coarse.sizes

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from orjax import geometry
 from orjax import objectives
 from orjax.attacks.starts import Start
+from orjax.factories import check_number
 from orjax.factories import factory
+from orjax.factories import Limit
 from orjax.types import Attack
 from orjax.types import Estimator
 from orjax.types import judged
@@ -30,6 +32,12 @@ class Plateau(NamedTuple):
   factor: float = 2.0
   min_step_size: float = 5e-5
   reversed: bool = False
+
+  def check(self) -> None:
+    """Raises ValueError for numbers that shorten no step."""
+    check_number("the length of a plateau", self.length, Limit(low=2, whole=True))
+    check_number("the factor of a plateau", self.factor, Limit(above=1))
+    check_number("min_step_size", self.min_step_size, Limit(above=0))
 
 
 class PgdState(NamedTuple):
@@ -78,6 +86,8 @@ def pgd(
     ValueError: the norm is unknown.
   """
   geometry.check_norm(norm)
+  if plateau is not None:
+    plateau.check()
   length = plateau.length if plateau else 1
 
   def init(key, example):
