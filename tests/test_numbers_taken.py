@@ -1,4 +1,4 @@
-"""Numbers that an attack, an estimator or a formula cannot mean are refused where they are given."""
+"""Numbers that an attack, an estimator or a formula cannot mean are refused at once."""
 
 import math
 
@@ -30,7 +30,7 @@ _ORACLE = oracles.from_predict(lambda images: images)
     (lambda: attacks.ql(_LOSS, radius=np.array([0.1, 0.2])), "radius must be a number"),
     (lambda: attacks.ql(_LOSS, radius=jnp.float32(-1)), "radius must be above 0"),
     (lambda: attacks.ql(_LOSS, smoothing=0), "smoothing must be above 0"),
-    (lambda: attacks.ql(_LOSS, num_pairs=2.5), "num_pairs must be at least 1, .* whole"),
+    (lambda: attacks.ql(_LOSS, num_pairs=2.5), "num_pairs must be at least 1 .* whole"),
     (lambda: attacks.ql(_LOSS, num_pairs=0), "num_pairs must be at least 1"),
     (lambda: attacks.ql(_LOSS, momentum=1), "momentum must be at least 0 and below 1"),
     (lambda: attacks.ql(_LOSS, confirmations=-1), "confirmations must be at least 0"),
@@ -83,9 +83,8 @@ def test_traced_numbers_and_the_edges_pass():
   attacks.ql(_LOSS, momentum=0, confirmations=0)
   attacks.zoo(_LOSS, check_every=None, spacing=np.float64(1e-4), num_coordinates=np.int64(3))
   jax.jit(lambda x: attacks.coordinate_descent(_LOSS, attacks.adam(), trade_off=x) and x)(1.0)
-  jax.jit(
-    lambda s: oracles.with_output_noise(_ORACLE, s).query(jax.random.key(0), jnp.ones((2, 2)))
-  )(0.1)
+  noisy = lambda stddev: oracles.with_output_noise(_ORACLE, stddev)
+  jax.jit(lambda stddev: noisy(stddev).query(jax.random.key(0), jnp.ones((2, 2))))(0.1)
   assert theory.calibrate([[0.7, 0.2, 0.1]], 0.01) == theory.calibrate(_P[:1], 0.01)
 
 
