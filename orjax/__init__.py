@@ -8,7 +8,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-_CALLS = ("attack_batch", "attack_one", "evaluate")
+_CALLS = ("Interrupted", "attack_batch", "attack_one", "evaluate")
 _MODULES = (
   "attacks",
   "border",
