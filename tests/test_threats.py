@@ -32,15 +32,15 @@ def _images(num_images=6):
 
 
 def test_noise_inside_is_drawn_for_each_row_and_has_the_stated_scale():
-  oracle = oracles.from_predict(lambda v, x: x[:, 0, 0], {}, noisy=_noise_alone)
-  rows = oracle.inside(0.5).query(jax.random.key(0), jnp.zeros((4000, 4, 4, 1)))
+  oracle = oracles.from_predict(lambda v, x: x[:, 0, :2, 0], {}, noisy=_noise_alone)
+  rows = oracle.inside(0.5).query(jax.random.key(0), jnp.zeros((4000, 4, 4, 1)))[:, 0]
   assert np.std(rows) == pytest.approx(0.5, rel=0.05)
   assert len(np.unique(rows)) == 4000
 
 
 def _noise_alone(variables, keys, images, stddevs):
   del variables, images
-  return stddevs[:, None] * jax.vmap(lambda key: jax.random.normal(key, (1,)))(keys)
+  return stddevs[:, None] * jax.vmap(lambda key: jax.random.normal(key, (2,)))(keys)
 
 
 def test_a_traced_stddev_of_each_trial_gives_the_bits_of_each_alone():

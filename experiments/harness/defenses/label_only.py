@@ -1,0 +1,5 @@
+"""The top class alone."""
+
+from orjax import defenses
+
+DEFENSE = defenses.label_only

@@ -1,0 +1,5 @@
+"""The largest probabilities alone."""
+
+from orjax import defenses
+
+DEFENSE = defenses.top_k
