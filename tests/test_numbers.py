@@ -3,6 +3,7 @@
 import pathlib
 import re
 
+import numpy as np
 import published_tables
 import pytest
 
@@ -91,3 +92,54 @@ def test_success_within_a_radius_counts_clean_successes_only():
   for bad in (lambda: radii.success_within([], 1.0), lambda: radii.success_within(trials, 0.0)):
     with pytest.raises(ValueError, match=r"run the attack first|above 0"):
       bad()
+
+
+def _trials(folder, strength):
+  return [r for r in published_tables.load(folder).records if r["strength"] == strength]
+
+
+def _prose(name):
+  return " ".join(FILES[name].read_text().split())
+
+
+def test_the_headline_is_what_the_ledgers_say():
+  undefended = {r["index"]: r for r in _trials("figure2_mnist/untargeted", 0.0)}
+  informed = {x: _trials(f"informed_mnist/{x}", 1e-4) for x in ("zoo", "nes")}
+  ratios = {
+    x: [r["l2"] / undefended[r["index"]]["l2"] for r in trials] for x, trials in informed.items()
+  }
+  zoo, nes = ([f"{f(ratios[x]):.2f}" for f in (np.median, np.mean, max)] for x in ("zoo", "nes"))
+  near = lambda trials: " / ".join(
+    f"{radii.success_within(trials, r)[0] * len(trials):.0f}" for r in (1.5, 2.0, 2.5, 3.0)
+  )
+  (queries,) = {r["num_queries"] for trials in informed.values() for r in trials}
+  needed = np.mean([r["num_queries"] for r in undefended.values()])
+  said = _prose("README.md")
+  for sentence in (
+    f"for {queries:,} queries each. Image by image they end at {zoo[0]} times the distance",
+    f"(median; mean {zoo[1]}, at most {zoo[2]}; NES {', '.join(nes)}), after {needed:,.0f} queries",
+    f"informed ZOO has {near(informed['zoo'])} of the images, undefended ZOO "
+    f"{near(list(undefended.values()))}.",
+  ):
+    assert sentence in said
+  folder = _prose("informed_mnist")
+  assert f"{zoo[0]} (ZOO) and {nes[0]} (NES) times undefended ZOO's in the median" in folder
+  assert f"(mean {zoo[1]} and {nes[1]}, at most {zoo[2]} and {nes[2]})" in folder
+  assert f"({needed:,.0f} queries in the mean)" in folder and f"({queries:,})" in folder
+
+
+def test_lucky_answers_of_table_1_are_counted():
+  lucky = {
+    attack: [
+      sum(r["claimed"] and not r["clean_success"] for r in _trials(f"table1_imagenet/{attack}", x))
+      for x in (1e-4, 1e-2, 5.76e-2)
+    ]
+    for attack in ("ql", "bandits")
+  }
+  ql, bandits = (lucky[x] for x in ("ql", "bandits"))
+  assert (
+    f"a lucky answer ended {ql[0]}, {ql[1]} and {ql[2]} at 1e-4, 1e-2 and 5.76e-2, of "
+    f"Bandits' {bandits[0]}, {bandits[1]} and {bandits[2]}" in _prose("table1_imagenet")
+  )
+  failed = [r for r in _trials("table1_imagenet/bandits", 1e-2) if not r["clean_success"]]
+  assert f"{bandits[1]} of Bandits' {len(failed)} failures at 1e-2" in _prose("README.md")
