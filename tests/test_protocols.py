@@ -85,7 +85,6 @@ def _noisy(oracle):
 
 _PLAIN = oracles.from_predict(linear_predict, linear_variables())
 ORACLES = {
-  "plain": _PLAIN,
   "noisy": _noisy(_PLAIN),
   "averaged": oracles.averaged(_noisy(_PLAIN), 3),
   "random": oracles.from_random_predict(_random, linear_variables()),
@@ -97,10 +96,9 @@ OBJECTIVES = {
 }
 # Every attack meets every oracle and every objective once.
 COMBINATIONS = [
-  ("plain", "targeted_cross_entropy"),
   ("noisy", "margin"),
   ("averaged", "log_margin"),
-  ("random", "log_margin"),
+  ("random", "targeted_cross_entropy"),
 ]
 
 
@@ -172,9 +170,10 @@ def test_the_key_is_all_that_the_bits_depend_on(name):
   others = together(keys(jnp.arange(7, 10)), images, labels)
   assert (others.adversarial != batch.adversarial).any((1, 2, 3)).all()
   if row.same_alone:
-    same(one(keys(order)[0], images[2], labels[2]), jax.tree.map(lambda x: x[2], batch))
     key = jax.random.key(1)
     same(orjax.attack_batch(key, attack, oracle, images, labels, max_queries=budget), batch)
+    if name in ("zoo", "bandits"):
+      same(one(keys(order)[0], images[2], labels[2]), jax.tree.map(lambda x: x[2], batch))
   assert (batch.num_queries <= budget).all()
   _check_handed_in(row, batch.adversarial, images)
 

@@ -175,14 +175,14 @@ def test_snapshot_goes_on_where_the_run_was(linear_images, reference, tmp_path):
   plan = runner.Plan(
     3, 2, _devices(1), snapshot=str(tmp_path / "snapshot.npz"), seconds_between_snapshots=0.0
   )
-  found, steps_before = {}, 0
+  found, steps_before, model = {}, 0, threat_model(linear_predict)
   for _ in range(30):  # killed again and again
     left = [task for task in tasks if tuple(task.identity.values()) not in found]
     statistics = runner.Statistics()
     outcomes = runner.run(
       _attack(),
       objectives.log_margin(),
-      threat_model(linear_predict),
+      model,
       linear_variables(),
       left,
       seed=0,
