@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
 
+from orjax import factories
 from orjax.types import Oracle
 
 
@@ -26,6 +27,9 @@ class Defense(NamedTuple):
   axis: str = "strength"
   default: tuple[float, ...] = (0.0,)
 
+  def __repr__(self):
+    return factories.told(self)
+
 
 class ThreatModel(NamedTuple):
   """Who answers whom; each makes an `Oracle` inside the traced program.
@@ -41,6 +45,7 @@ class ThreatModel(NamedTuple):
   asked: Callable[[Any, Any], Oracle]
 
 
+@factories.factory
 def threat_model(
   classifier: Callable[[Any], Oracle],
   defense: Defense,

@@ -20,7 +20,7 @@ ALLOWED = {
   "records": {"files"},
   "datasets": {"files"},
   "checkpoints": {"files"},
-  "threats": {"types"},
+  "threats": {"types", "factories"},
   "geometry": {"types"},
   "objectives": {"types", "factories"},
   "estimators": {"types", "factories"},

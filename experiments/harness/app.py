@@ -283,6 +283,8 @@ def about(**facts) -> dict:
     "python": sys.version.split()[0],
     "git_commit": _commit(),
     "devices": [str(device.device_kind) for device in jax.devices()],
+    "prng": f"{jax.config.jax_default_prng_impl}, "
+    f"{'' if jax.config.jax_threefry_partitionable else 'not '}partitionable",
     "xla_flags": os.environ.get("XLA_FLAGS", ""),
     "command": sys.argv,
     **facts,

@@ -15,6 +15,7 @@ from orjax.defenses.rows import on_each_row
 from orjax.defenses.rows import softmax
 from orjax.defenses.rows import total
 from orjax.defenses.rows import whole
+from orjax.factories import factory
 from orjax.threats import Defense
 from orjax.types import Oracle
 
@@ -57,6 +58,7 @@ def with_reverse_sigmoid(
   )
 
 
+@factory
 def reverse_sigmoid(*, gamma: float = 0.1) -> Defense:
   """The reverse sigmoid, swept over beta.
 
@@ -259,6 +261,7 @@ def _aaa(name, with_aaa: Callable, weight, temperature, uint8):
   return Defense(name, wrap, settings, axis="interval of the margin", default=(0.0, 4.0, 6.0))
 
 
+@factory
 def aaa_linear(*, weight: float = 5.0, temperature: float = 1.0, uint8: bool = False) -> Defense:
   """Adversarial Attack on Attackers, linear, swept over the interval of its attractors.
 
@@ -274,6 +277,7 @@ def aaa_linear(*, weight: float = 5.0, temperature: float = 1.0, uint8: bool = F
   return _aaa("aaa_linear", with_aaa_linear, weight, temperature, uint8)
 
 
+@factory
 def aaa_sine(*, weight: float = 5.0, temperature: float = 1.0, uint8: bool = False) -> Defense:
   """Adversarial Attack on Attackers, sine; the arguments are those of `aaa_linear`."""
   return _aaa("aaa_sine", with_aaa_sine, weight, temperature, uint8)

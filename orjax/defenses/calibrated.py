@@ -10,6 +10,7 @@ import numpy as np
 from orjax.defenses.rows import gaussian
 from orjax.defenses.rows import on_each_row
 from orjax.defenses.rows import whole
+from orjax.factories import factory
 from orjax.threats import Defense
 from orjax.types import Oracle
 
@@ -67,6 +68,7 @@ def _check_rate(rate):
     raise ValueError(f"the misclassification rate must be from 0 to below 0.5, not {rate}")
 
 
+@factory
 def calibrated_noise() -> Defense:
   """Noise per class and answer, swept over the misclassification rate that it may cost."""
 
@@ -122,6 +124,7 @@ def with_class_noise(oracle: Oracle, stddev: jax.Array) -> Oracle:
   return Oracle(query, oracle.queries_per_row)
 
 
+@factory
 def class_noise(calibrate: Callable[[float], jax.Array]) -> Defense:
   """Output noise with a level per named class, swept over the misclassification rate.
 

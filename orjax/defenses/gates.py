@@ -11,6 +11,7 @@ from orjax.defenses.rows import noisy_logits
 from orjax.defenses.rows import on_each_row
 from orjax.defenses.rows import softmax
 from orjax.defenses.rows import whole
+from orjax.factories import factory
 from orjax.threats import Defense
 from orjax.types import Oracle
 
@@ -53,6 +54,7 @@ def with_boundary_noise(
   return Oracle(query, oracle.queries_per_row)
 
 
+@factory
 def boundary_noise(*, threshold: float = 0.3) -> Defense:
   """Boundary Defense, swept over the stddev of its noise on the logits.
 
@@ -126,6 +128,7 @@ def with_confidence_gate(
   return Oracle(query, oracle.queries_per_row)
 
 
+@factory
 def confidence_gate(*, threshold: float = 0.9, temperature: float = 1.0) -> Defense:
   """Noise on the images of unsure answers, swept over its stddev.
 

@@ -8,6 +8,7 @@ from orjax.defenses.rows import check_strength
 from orjax.defenses.rows import gaussian
 from orjax.defenses.rows import row_keys
 from orjax.defenses.rows import whole
+from orjax.factories import factory
 from orjax.threats import Defense
 from orjax.types import Oracle
 
@@ -51,6 +52,7 @@ def with_input_noise(oracle: Oracle, stddev: jax.Array, *, clip: bool = True) ->
   return Oracle(query, oracle.queries_per_row)
 
 
+@factory
 def input_noise(*, clip: bool = True) -> Defense:
   """Gaussian noise on the image, swept over its stddev.
 
@@ -108,6 +110,7 @@ def with_uint8(
   return Oracle(query, oracle.queries_per_row)
 
 
+@factory
 def uint8_input(*, rounding: str = "round") -> Defense:
   """The image in few levels, swept over their number; 255 is 8 bits.
 
@@ -200,6 +203,7 @@ def with_resize_pad(
   return Oracle(query, oracle.queries_per_row)
 
 
+@factory
 def resize_pad(*, size: int = 331, fill: float = 0.5, flip: bool = False) -> Defense:
   """Random resizing and padding, swept over how many pixels smaller an image may become.
 

@@ -5,6 +5,7 @@ import jax
 from orjax.defenses.rows import check_strength
 from orjax.defenses.rows import noisy_logits
 from orjax.defenses.rows import on_each_row
+from orjax.factories import factory
 from orjax.threats import Defense
 from orjax.types import Oracle
 
@@ -44,6 +45,7 @@ def with_logit_noise(oracle: Oracle, stddev: jax.Array) -> Oracle:
   return Oracle(query, oracle.queries_per_row)
 
 
+@factory
 def logit_noise() -> Defense:
   """Gaussian noise on the logits, swept over its stddev."""
 

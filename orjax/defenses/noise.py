@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from orjax.factories import check_numbers
+from orjax.factories import factory
 from orjax.factories import Limit
 from orjax.precision import full_precision
 from orjax.threats import Defense
@@ -63,6 +64,7 @@ def _check_strength(what, value):
     raise ValueError(f"the {what} must be 0 or more and finite, not {value}")
 
 
+@factory
 def no_defense() -> Defense:
   """The classifier's own answers: the control of every experiment."""
 
@@ -74,6 +76,7 @@ def no_defense() -> Defense:
   return Defense("none", lambda oracle, setting: oracle, settings)
 
 
+@factory
 def output_noise() -> Defense:
   """Output randomization, the paper's defense, swept over the variance of its noise."""
 
@@ -90,6 +93,7 @@ def output_noise() -> Defense:
   )
 
 
+@factory
 def inner_noise() -> Defense:
   """Gaussian noise inside the network, after its convolutions, swept over its stddev.
 

@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from orjax.factories import factory
 from orjax.threats import Defense
 from orjax.types import Key
 from orjax.types import Oracle
@@ -69,6 +70,7 @@ def with_cached_repeats(oracle: Oracle, secret: int = 0) -> Oracle:
   return Oracle(query, oracle.queries_per_row)
 
 
+@factory
 def cached(defense: Defense, *, secret: int = 0) -> Defense:
   """Another defense, whose noise repeats for the same image; swept as that is.
 

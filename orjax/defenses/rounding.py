@@ -9,6 +9,7 @@ from orjax.defenses.rows import logits
 from orjax.defenses.rows import on_each_row
 from orjax.defenses.rows import one_hot
 from orjax.defenses.rows import whole
+from orjax.factories import factory
 from orjax.threats import Defense
 from orjax.types import Oracle
 
@@ -50,6 +51,7 @@ def with_rounding(oracle: Oracle, levels: jax.Array) -> Oracle:
   return _altered(oracle, round_off)
 
 
+@factory
 def rounded() -> Defense:
   """Rounded answers, swept over the decimal digits, of which few are a strong defense."""
 
@@ -94,6 +96,7 @@ def with_top_k(oracle: Oracle, num_shown: jax.Array) -> Oracle:
   return _altered(oracle, shown)
 
 
+@factory
 def top_k() -> Defense:
   """The most probable classes alone, swept over how many."""
 
@@ -127,6 +130,7 @@ def with_label(oracle: Oracle) -> Oracle:
   return _altered(oracle, lambda row: one_hot(row.argmax(-1), row))
 
 
+@factory
 def label_only() -> Defense:
   """The label alone. Its only strength is 1: there is nothing to sweep or to calibrate."""
 
@@ -170,6 +174,7 @@ def with_sampled_label(oracle: Oracle, inverse_temperature: jax.Array | float = 
   return Oracle(query, oracle.queries_per_row)
 
 
+@factory
 def sampled_label() -> Defense:
   """A random label, swept over its inverse temperature, of which little is much noise."""
 

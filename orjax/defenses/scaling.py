@@ -9,6 +9,7 @@ from orjax.defenses.rows import logits
 from orjax.defenses.rows import on_each_row
 from orjax.defenses.rows import softmax
 from orjax.defenses.rows import whole
+from orjax.factories import factory
 from orjax.threats import Defense
 from orjax.types import Oracle
 
@@ -59,6 +60,7 @@ def with_random_scaling(
   )
 
 
+@factory
 def random_scaling() -> Defense:
   """Random logit scaling, swept from no scaling (0) to the published U(0.5, 10) (1).
 
@@ -115,6 +117,7 @@ def with_normal_scaling(
   return _scaled(oracle, draw_factor)
 
 
+@factory
 def normal_scaling() -> Defense:
   """The normal variant of random logit scaling, swept over the stddev of the factor."""
 

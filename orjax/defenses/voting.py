@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from orjax.defenses.rows import on_each_row
 from orjax.defenses.rows import one_hot
+from orjax.factories import factory
 from orjax.threats import Defense
 from orjax.types import Oracle
 
@@ -77,6 +78,7 @@ def with_mean(oracle: Oracle, num_answers: int) -> Oracle:
   return _gathered(oracle, num_answers, lambda answers: answers.mean(0))
 
 
+@factory
 def majority_vote(defense: Defense, num_votes: int) -> Defense:
   """Another defense, of which the server takes a majority vote; swept as that is.
 
@@ -93,6 +95,7 @@ def majority_vote(defense: Defense, num_votes: int) -> Defense:
   )
 
 
+@factory
 def mean_answer(defense: Defense, num_answers: int) -> Defense:
   """Another defense, of which the server answers the mean; swept as that is.
 
