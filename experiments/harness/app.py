@@ -11,6 +11,7 @@ import importlib.metadata
 import logging as std_logging
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -89,6 +90,9 @@ def out(default: str) -> Option:
   return Option("out", "string", default, "folder for the results", request.OUTPUT, science=False)
 
 
+_EXPECTED = (ValueError, OSError, FloatingPointError, MemoryError, ImportError)
+
+
 class _Forgiving:
   """A stream that goes on when nobody reads it any more, or its disk is full: records matter."""
 
@@ -159,14 +163,15 @@ def run(
     sys.stdout.flush()
   except request.HelpWanted as wanted:
     print(wanted)
-  except (ValueError, OSError, FloatingPointError, MemoryError, ImportError) as e:
-    if os.environ.get("ORJAX_TRACEBACK"):
+  except BaseException as e:
+    if isinstance(e, SystemExit) or os.environ.get("ORJAX_TRACEBACK"):
+      raise
+    if number := signals.came():
+      word = "interrupted" if number == signal.SIGINT else "terminated"
+      _stop(f"{word}: run the command again, and it goes on where it was", 128 + number)
+    if not isinstance(e, _EXPECTED):
       raise
     _stop(f"error: {_sentence(e)}", 1)
-  except KeyboardInterrupt:
-    _stop("interrupted: run the command again, and it goes on where it was", 130)
-  except signals.Terminated:
-    _stop("terminated: run the command again, and it goes on where it was", 143)
 
 
 def _lock(asked, values):

@@ -7,13 +7,20 @@ import os
 import signal
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_first: list[int] = []
 
 
 class Terminated(BaseException):
   """SIGTERM came: what was done is to be saved, and the process to end."""
 
 
+def came() -> int | None:
+  """The signal that was raised, if one was: libraries may have made another error of it."""
+  return _first[0] if _first else None
+
+
 def _raised(number):
+  _first.append(number)
   return KeyboardInterrupt() if number == signal.SIGINT else Terminated()
 
 
