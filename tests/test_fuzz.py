@@ -268,7 +268,7 @@ KINDS = {
   "a checkpoint": Kind(
     lambda folder: checkpoints.save(folder, {"a": np.arange(6.0), "b": (np.int32(1),)}, {"s": 1}),
     checkpoints.load,
-    num_examples=30,
+    num_examples=15,
   ),
 }
 

@@ -10,6 +10,7 @@ import mains
 import numpy as np
 import pytest
 
+from harness.speed import attacks as speed_attacks
 from orjax import records
 
 
@@ -65,31 +66,16 @@ def test_second_time_it_does_no_work(undisturbed, attack):
   assert table(again) == table(output) and mains.ledger(out) == before
 
 
-def test_killed_at_any_moment_it_ends_the_same(undisturbed, start, attack, tmp_path):
-  began = time.monotonic()
-  attack(tmp_path / "whole", "--chunk=3")
-  whole, killed = time.monotonic() - began, 0
-  for share in (0.4, 0.7):  # what was compiled before comes from the cache
-    process = start(tmp_path / "killed", "--chunk=3")
-    deadline = time.monotonic() + share * whole
-    while process.poll() is None and time.monotonic() < deadline:
-      time.sleep(0.01)
-    killed += process.poll() is None
+def test_killed_again_and_again_it_ends_the_same(undisturbed, start, attack, tmp_path):
+  """Not left to luck: killed as soon as the ledger has so many lines."""
+  for wanted in (1, 5):
+    process = start(tmp_path, "--chunk=1")
+    deadline = time.monotonic() + 120
+    while len(mains.ledger(tmp_path)) < wanted and time.monotonic() < deadline:
+      time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-  attack(tmp_path / "killed", "--chunk=3")
-  assert killed and mains.ledger(tmp_path / "killed") == mains.ledger(undisturbed[0])
-
-
-def test_killed_half_way_through_the_ledger(undisturbed, start, attack, tmp_path):
-  """Not left to luck: killed as soon as the ledger has a line."""
-  process = start(tmp_path, "--chunk=1")
-  deadline = time.monotonic() + 120
-  while not mains.ledger(tmp_path) and time.monotonic() < deadline:
-    time.sleep(0.02)
-  process.send_signal(signal.SIGKILL)
-  process.communicate()
-  assert 0 < len(mains.ledger(tmp_path)) < 10
+    assert wanted <= len(mains.ledger(tmp_path)) < 10
   with open(tmp_path / "records.jsonl", "ab") as file:
     file.write(b'{"dataset": "dig')  # and the power was cut
   attack(tmp_path)
@@ -192,7 +178,6 @@ def test_sweep_over_spacings_and_averages_with_traces(shared, tmp_path, capsys):
     "--num_images=1",
     "--spacing=1e-4",
     "--spacing=0.1",
-    "--num_samples=1",
     "--num_samples=2",
     "--max_steps=10",
     "--binary_search_steps=1",
@@ -205,17 +190,17 @@ def test_sweep_over_spacings_and_averages_with_traces(shared, tmp_path, capsys):
   assert "spacings.png" in output and "traces.png" in output
   found = records.read(str(tmp_path))
   cells = {(r["num_samples"], r["setting"]["spacing"], r["strength"]) for r in found}
-  assert len(found) == len(cells) == 8
+  assert len(found) == len(cells) == 4
   for record in found:  # ten steps, or what the budget pays for
     assert record["num_queries"] == 65 * record["num_samples"] * record["num_steps"]
   traces = json.loads((tmp_path / "traces.json").read_text())["traces"]
-  assert len(traces) == 8
+  assert len(traces) == 4
   for trace in traces:
     noisy = trace["strength"] > 0
     assert len(trace["losses"]) == len(trace["without_noise"]) == 10
     assert (trace["losses"] != trace["without_noise"]) == noisy
   mains.run("blackbox_attacks", *flags)
-  assert "8 trials, 8 of them done before" in capsys.readouterr().out
+  assert "4 trials, 4 of them done before" in capsys.readouterr().out
 
 
 def test_informed_flagfiles_run_on_any_data_set(shared, tmp_path):
@@ -307,7 +292,8 @@ def test_figures_from_the_ledger_alone(undisturbed, tmp_path):
   assert code == 1 and output.startswith("error: ") and len(output.splitlines()) == 1
 
 
-def test_benchmark_measures_what_is_asked_for(shared, capsys):
+def test_benchmark_measures_what_is_asked_for(shared, capsys, monkeypatch):
+  monkeypatch.setattr(speed_attacks, "BATCH_SIZES", (1024,))
   mains.run(
     "benchmark",
     shared[0],
