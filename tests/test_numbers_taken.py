@@ -21,6 +21,11 @@ _NAN, _P = float("nan"), np.array([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]], np.float32
 _ORACLE = oracles.from_predict(lambda images: images)
 
 
+def _noise(stddev, **options):
+  oracle = oracles.with_output_noise(_ORACLE, stddev, **options)
+  return oracle.query(jax.random.key(0), jnp.ones((2, 2)))
+
+
 @pytest.mark.parametrize(
   "make, words",
   [
@@ -52,9 +57,9 @@ _ORACLE = oracles.from_predict(lambda images: images)
     (lambda: objectives.margin(confidence=_NAN), "confidence must be at least 0, not nan"),
     (lambda: objectives.margin(confidence=-1), "confidence"),
     (lambda: oracles.averaged(_ORACLE, 2.5), "num_samples"),
-    (lambda: oracles.with_output_noise(_ORACLE, _NAN), "stddev must be at least 0"),
-    (lambda: oracles.with_output_noise(_ORACLE, np.array([0.1, -0.1])), "not -0.1"),
-    (lambda: oracles.with_output_noise(_ORACLE, 0.1, mean=math.inf), "mean"),
+    (lambda: _noise(_NAN), "stddev must be at least 0"),
+    (lambda: _noise(np.array([0.1, -0.1])), "not -0.1"),
+    (lambda: _noise(0.1, mean=math.inf), "mean"),
     (lambda: defenses.output_noise().settings(_NAN), "nan"),
     (lambda: theory.exact_misclassification_rate(_P, stddev=-1), "stddev"),
     (lambda: theory.exact_misclassification_rate(_P, np.array([0.1, _NAN])), "stddev"),
@@ -83,8 +88,7 @@ def test_traced_numbers_and_the_edges_pass():
   attacks.ql(_LOSS, momentum=0, confirmations=0)
   attacks.zoo(_LOSS, check_every=None, spacing=np.float64(1e-4), num_coordinates=np.int64(3))
   jax.jit(lambda x: attacks.coordinate_descent(_LOSS, attacks.adam(), trade_off=x) and x)(1.0)
-  noisy = lambda stddev: oracles.with_output_noise(_ORACLE, stddev)
-  jax.jit(lambda stddev: noisy(stddev).query(jax.random.key(0), jnp.ones((2, 2))))(0.1)
+  jax.jit(_noise)(0.1)
   assert theory.calibrate([[0.7, 0.2, 0.1]], 0.01) == theory.calibrate(_P[:1], 0.01)
 
 

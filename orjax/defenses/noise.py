@@ -33,15 +33,16 @@ def with_output_noise(oracle: Oracle, stddev: ArrayLike, *, mean: ArrayLike = 0.
     what `oracle` does.
 
   Raises:
-    ValueError: `stddev` has more than two axes.
+    ValueError: `stddev` has more than two axes; when asked, it or the mean is no number that
+      noise can have.
   """
   stddev = jnp.asarray(stddev, jnp.float32)
   if stddev.ndim > 2:
     raise ValueError(f"stddev must be [], [K] or [K, K], not of shape {stddev.shape}")
-  check_numbers("stddev", stddev, Limit(low=0) if stddev.ndim < 2 else Limit())
-  check_numbers("mean", mean, Limit())
 
   def query(key, images):
+    check_numbers("stddev", stddev, Limit(low=0) if stddev.ndim < 2 else Limit())
+    check_numbers("mean", mean, Limit())
     inner_key, noise_key = jax.random.split(key)
     answers = oracle.query(inner_key, images)
     # Drawn flat, which is several times faster under vmap, and padded: an odd size may
