@@ -60,12 +60,6 @@ _LONG = (
 )
 
 
-def pytest_xdist_auto_num_workers(config):
-  """One more than there are cores: many tests wait for processes of their own."""
-  del config
-  return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else None
-
-
 def pytest_collection_modifyitems(items):
   """Long files first; within a file the order stays."""
   rank = {name: number for number, name in enumerate(_LONG)}
