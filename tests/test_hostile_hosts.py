@@ -202,6 +202,8 @@ def _with_httpx(url, images):
 REAL_CLIENTS = {"urllib": _with_urllib, "requests": _with_requests, "httpx": _with_httpx}
 
 
+# Clients leave sockets of lost connections to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("client", REAL_CLIENTS)
 def test_real_clients_and_a_real_server(server, client):
   url = f"http://127.0.0.1:{server.server_port}/"
