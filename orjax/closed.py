@@ -85,7 +85,8 @@ def attack_one(
   """
   keys = jax.tree.map(lambda k: k[None], border.seed_key(key))
   one = lambda x: (x if is_traced(x) else jnp.asarray(x))[None]
-  results = _attack(keys, attack, oracle, one(image), one(label), max_queries, num_channels)
+  images = border.images(one(image), num_channels=num_channels)
+  results = _attack(keys, attack, oracle, images, one(label), max_queries)
   return jax.tree.map(lambda x: x[0], results)
 
 
@@ -128,7 +129,7 @@ def attack_batch(
   """
   images = border.images(images, num_channels=num_channels)
   keys = _keys(border.seed_key(key), len(images))
-  return _attack(keys, attack, oracle, images, labels, max_queries, num_channels)
+  return _attack(keys, attack, oracle, images, labels, max_queries)
 
 
 class Evaluation(NamedTuple):
@@ -318,8 +319,7 @@ def _keys(key, num_images):
   return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(num_images))
 
 
-def _attack(keys, attack, oracle, images, labels, max_queries, num_channels):
-  images = border.images(images, num_channels=num_channels)
+def _attack(keys, attack, oracle, images, labels, max_queries):
   labels = border.labels(labels, len(images), border.num_classes(oracle, images[0]))
   arguments = (keys, jnp.int32(0), Example(images, labels))
   statics = (attack, oracle)

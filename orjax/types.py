@@ -117,6 +117,11 @@ class StepInfo(NamedTuple):
   learnt: jax.Array
 
 
+def teaches(gradient: jax.Array) -> jax.Array:
+  """Whether a gradient of any shape says where to go: an entry is a number and not 0, bool []."""
+  return ((gradient != 0) & jnp.isfinite(gradient)).any()
+
+
 def judged(
   oracle: Oracle, num_rows: int, *, loss: jax.Array, achieved: jax.Array, gradient: jax.Array
 ) -> StepInfo:
@@ -134,7 +139,7 @@ def judged(
     achieved,
     jnp.zeros((), bool),
     jnp.int32(num_rows * oracle.queries_per_row),
-    achieved | ((gradient != 0) & jnp.isfinite(gradient)).any(),
+    achieved | teaches(gradient),
   )
 
 

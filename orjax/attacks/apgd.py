@@ -14,6 +14,7 @@ from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Objective
 from orjax.types import StepInfo
+from orjax.types import teaches
 
 COMPARISONS = ("cached", "same_draws")
 _RANK, _RUN, _VOTE = range(3)  # what a step is about
@@ -241,7 +242,7 @@ def _apgd(objective, loss_of: _Loss, num_targets, numbers):
       success,
       success | (last & (state.num_rounds + 1 >= numbers.num_rounds)),
       jnp.int32(num_rows * oracle.queries_per_row),
-      ~running | agreed.any() | ((seen.gradient != 0) & jnp.isfinite(seen.gradient)).any(),
+      ~running | agreed.any() | teaches(seen.gradient),
     )
 
   return Attack(init, step)
