@@ -1,18 +1,21 @@
 """What a user hands in is taken as it is meant, or refused: no number is wrong in silence."""
 
-import functools
-
 import jax
 import jax.monitoring
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_calls import attack_batch
+from small_calls import evaluate
+from small_calls import LABELS
+from small_calls import MARGIN
+from small_calls import oracle_of
+from small_calls import QL
+from small_calls import UNIT
 
 from conftest import linear_predict
 from conftest import linear_variables
 import orjax
-from orjax import attacks
-from orjax import defenses
 from orjax import engine
 from orjax import objectives
 from orjax import oracles
@@ -23,73 +26,44 @@ from orjax.types import Example
 from orjax.types import Oracle
 from orjax.types import StepInfo
 
-_UNIT = np.random.default_rng(0).uniform(0.3, 0.7, (4, 4, 4, 1)).astype(np.float32)
-_LABELS = np.asarray(linear_predict(linear_variables(), jnp.asarray(_UNIT)).argmax(-1))
-_MARGIN = objectives.log_margin()
-_QL = attacks.ql(_MARGIN, num_pairs=2, smoothing=0.01, radius=0.1)
 
-
-def _oracle(predict=linear_predict):
-  return oracles.from_predict(predict, linear_variables())
-
-
-def _attack(oracle=None, images=_UNIT, labels=_LABELS, attack=_QL, key=None, **options):
-  options = {"max_queries": 20, **options}
-  key = jax.random.key(0) if key is None else key
-  return orjax.attack_batch(key, attack, oracle or _oracle(), images, labels, **options)
-
-
-@functools.lru_cache
-def _threat_model(clean, defense):
-  return threats.threat_model(lambda _: clean, defense)
-
-
-_CLEAN, _NO_DEFENSE = _oracle(), defenses.no_defense()
-
-
-def _evaluate(oracle=_CLEAN, images=_UNIT, labels=_LABELS, defense=_NO_DEFENSE, **options):
-  options = {"max_queries": 20, "num_draws": 3, **options}
-  model, key = _threat_model(oracle, defense), jax.random.key(0)
-  return orjax.evaluate(key, _QL, model, (), images, labels, objective=_MARGIN, **options)
-
-
-def _one(oracle=None, images=_UNIT, labels=_LABELS, **options):
+def _one(oracle=None, images=UNIT, labels=LABELS, **options):
   labels = np.asarray(labels)
   return orjax.attack_one(
-    jax.random.key(0), _QL, oracle or _oracle(), images[0], labels[0], max_queries=20, **options
+    jax.random.key(0), QL, oracle or oracle_of(), images[0], labels[0], max_queries=20, **options
   )
 
 
-def _engine(oracle=None, images=_UNIT, labels=_LABELS):
-  clean = oracle or _oracle()
+def _engine(oracle=None, images=UNIT, labels=LABELS):
+  clean = oracle or oracle_of()
   model = engine.ThreatModel(*[lambda *_: clean] * 3)
   tasks = [
     engine.Task({"i": i}, image, label, 0, i, {})
     for i, (image, label) in enumerate(zip(images, labels))
   ]
-  return list(engine.run(_QL, _MARGIN, model, {}, tasks, seed=0, max_queries=20))
+  return list(engine.run(QL, MARGIN, model, {}, tasks, seed=0, max_queries=20))
 
 
 _WRONG_IMAGES = {
-  "0 to 255": (_UNIT * 255, "must be in .0, 1., not from"),
-  "-1 to 1": (_UNIT * 2 - 1, "must be in .0, 1., not from"),
-  "standardised": ((_UNIT - 0.5) / 0.2, "must be in .0, 1., not from"),
-  "a little dark": (_UNIT - 0.31, "must be in .0, 1., not from"),
-  "a NaN": (np.where(_UNIT[0, 0, 0, 0] == _UNIT, np.nan, _UNIT), "finite"),
-  "infinite": (np.where(_UNIT[0, 0, 0, 0] == _UNIT, np.inf, _UNIT), "finite"),
-  "bytes": ((_UNIT * 255).astype(np.uint8), "uint8"),
-  "halves": (_UNIT.astype(np.float16), "float16"),
+  "0 to 255": (UNIT * 255, "must be in .0, 1., not from"),
+  "-1 to 1": (UNIT * 2 - 1, "must be in .0, 1., not from"),
+  "standardised": ((UNIT - 0.5) / 0.2, "must be in .0, 1., not from"),
+  "a little dark": (UNIT - 0.31, "must be in .0, 1., not from"),
+  "a NaN": (np.where(UNIT[0, 0, 0, 0] == UNIT, np.nan, UNIT), "finite"),
+  "infinite": (np.where(UNIT[0, 0, 0, 0] == UNIT, np.inf, UNIT), "finite"),
+  "bytes": ((UNIT * 255).astype(np.uint8), "uint8"),
+  "halves": (UNIT.astype(np.float16), "float16"),
 }
 
 
-@pytest.mark.parametrize("call", [_attack, _evaluate, _one, _engine])
+@pytest.mark.parametrize("call", [attack_batch, evaluate, _one, _engine])
 @pytest.mark.parametrize("images, words", _WRONG_IMAGES.values(), ids=_WRONG_IMAGES)
 def test_images_in_other_units_are_refused(call, images, words):
   with pytest.raises(ValueError, match=words):
     call(images=images)
 
 
-@pytest.mark.parametrize("call", [_attack, _evaluate])
+@pytest.mark.parametrize("call", [attack_batch, evaluate])
 @pytest.mark.parametrize(
   "shape, words",
   [
@@ -107,12 +81,12 @@ def test_images_of_other_shapes_are_refused(call, shape, words):
 def test_other_channels_are_taken_when_told():
   images = np.full((2, 4, 2, 2), 0.5, np.float32)
   with pytest.raises(ValueError, match="num_channels=2"):
-    _attack(images=images, labels=_LABELS[:2])
+    attack_batch(images=images, labels=LABELS[:2])
   assert (
-    _attack(images=images, labels=_LABELS[:2], num_channels=2).adversarial.shape == images.shape
+    attack_batch(images=images, labels=LABELS[:2], num_channels=2).adversarial.shape == images.shape
   )
   with pytest.raises(ValueError, match="1 channels last"):
-    _attack(images=images, labels=_LABELS[:2], num_channels=1)
+    attack_batch(images=images, labels=LABELS[:2], num_channels=1)
 
 
 _WRONG_LABELS = {
@@ -127,7 +101,7 @@ _WRONG_LABELS = {
 }
 
 
-@pytest.mark.parametrize("call", [_attack, _evaluate])
+@pytest.mark.parametrize("call", [attack_batch, evaluate])
 @pytest.mark.parametrize("labels, words", _WRONG_LABELS.values(), ids=_WRONG_LABELS)
 def test_labels_of_no_class_are_refused(call, labels, words):
   with pytest.raises(ValueError, match=words):
@@ -151,11 +125,11 @@ _WRONG_ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("call", [_attack, _evaluate, _one, _engine])
+@pytest.mark.parametrize("call", [attack_batch, evaluate, _one, _engine])
 @pytest.mark.parametrize("predict, words", _WRONG_ANSWERS.values(), ids=_WRONG_ANSWERS)
 def test_answers_of_other_shapes_are_refused(call, predict, words):
   with pytest.raises(ValueError, match=words):
-    call(_oracle(predict))
+    call(oracle_of(predict))
 
 
 @pytest.mark.parametrize(
@@ -168,15 +142,15 @@ def test_answers_of_other_shapes_are_refused(call, predict, words):
 )
 def test_oracles_of_ones_own_are_looked_at_too(query, words):
   with pytest.raises(ValueError, match=words):
-    _attack(Oracle(query))
+    attack_batch(Oracle(query))
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.int32, jnp.int8])
 def test_noise_is_not_rounded_away(dtype):
   answer = lambda v, x: (4 * linear_predict(v, x)).astype(dtype)
-  oracle = oracles.with_output_noise(_oracle(answer), 1e-3)
+  oracle = oracles.with_output_noise(oracle_of(answer), 1e-3)
   keys = jax.random.split(jax.random.key(0), 500)
-  rows = jax.vmap(oracle.query, in_axes=(0, None))(keys, jnp.asarray(_UNIT))
+  rows = jax.vmap(oracle.query, in_axes=(0, None))(keys, jnp.asarray(UNIT))
   assert rows.dtype == jnp.float32
   np.testing.assert_allclose(rows.std(0), 1e-3, rtol=0.15)
 
@@ -184,15 +158,15 @@ def test_noise_is_not_rounded_away(dtype):
 @pytest.mark.parametrize("key", [0, np.zeros(2, np.uint32), None])
 def test_keys_are_typed(key):
   with pytest.raises(ValueError, match=r"jax.random.key\(0\)"):
-    orjax.attack_batch(key, _QL, _oracle(), _UNIT, _LABELS, max_queries=20)
+    orjax.attack_batch(key, QL, oracle_of(), UNIT, LABELS, max_queries=20)
   with pytest.raises(ValueError, match=r"jax.random.key\(0\)"):
-    _attack(key=jax.random.split(jax.random.key(0), 3))
+    attack_batch(key=jax.random.split(jax.random.key(0), 3))
 
 
 @pytest.mark.parametrize("max_queries", [float("nan"), 0, -5, 20.5, "20"])
 def test_budgets_are_whole_numbers(max_queries):
   with pytest.raises(ValueError, match="max_queries must be"):
-    _attack(max_queries=max_queries)
+    attack_batch(max_queries=max_queries)
 
 
 _NAN = np.float32("nan")
@@ -208,9 +182,9 @@ _NAN = np.float32("nan")
   ids=["all", "one entry", "an oracle"],
 )
 def test_answers_that_are_no_numbers_are_no_success(oracle):
-  result = _attack(oracle, labels=np.array([1, 2, 1, 2]))
+  result = attack_batch(oracle, labels=np.array([1, 2, 1, 2]))
   assert not result.claimed.any() and result.broken.all()
-  inside = jax.jit(lambda images: _attack(oracle, images, labels=np.array([1, 2, 1, 2])))(_UNIT)
+  inside = jax.jit(lambda images: attack_batch(oracle, images, labels=np.array([1, 2, 1, 2])))(UNIT)
   assert not inside.claimed.any() and inside.broken.all()
 
 
@@ -242,27 +216,27 @@ def _shuffled(key, images):
 @pytest.mark.parametrize(
   "oracle, words",
   [
-    (_oracle(_batch_norm), "in other company .by up to .*evaluation mode"),
-    (_oracle(_CENTRED), "in other company"),
-    (_oracle(_numpy_noise), "traced again"),
+    (oracle_of(_batch_norm), "in other company .by up to .*evaluation mode"),
+    (oracle_of(_CENTRED), "in other company"),
+    (oracle_of(_numpy_noise), "traced again"),
     (Oracle(_shuffled), "with another key .*from_random_predict"),
   ],
   ids=["batch norm", "centred", "numpy", "undeclared"],
 )
 def test_a_model_that_is_no_function_of_an_image_is_refused(oracle, words):
   with pytest.raises(ValueError, match=words):
-    _evaluate(oracle)
+    evaluate(oracle)
 
 
 def test_randomness_may_be_declared():
-  assert _evaluate(Oracle(_shuffled, random=True)).finite.all()
+  assert evaluate(Oracle(_shuffled, random=True)).finite.all()
 
   def predict(variables, keys, images):
     noise = jax.vmap(lambda key: jax.random.normal(key, (1,)))(keys)
     return linear_predict(variables, images) + noise
 
   oracle = oracles.from_random_predict(predict, linear_variables())
-  assert oracle.random and _evaluate(oracle).finite.all()
+  assert oracle.random and evaluate(oracle).finite.all()
 
 
 def test_a_defense_that_draws_from_numpy_is_refused():
@@ -277,7 +251,7 @@ def test_a_defense_that_draws_from_numpy_is_refused():
 
   defense = threats.Defense("numpy", wrap, lambda strength: {})
   with pytest.raises(ValueError, match="the defended model answers differently .* traced again"):
-    _evaluate(defense=defense)
+    evaluate(defense=defense)
 
 
 def _reporting(share, ask):
@@ -289,7 +263,7 @@ def _reporting(share, ask):
     charged = jnp.int32(share * num_rows * oracle.queries_per_row)
     return state, StepInfo(jnp.float32(0), false, false, charged, ~false)
 
-  return Attack(_QL.init, step)
+  return Attack(QL.init, step)
 
 
 def _once(key, oracle, image):
@@ -327,14 +301,14 @@ _ASKING = [_once, _over_keys, _over_images, _in_a_loop, _in_a_branch, _through_g
 
 @pytest.mark.parametrize("ask", _ASKING, ids=lambda ask: ask.__name__[1:])
 def test_queries_are_counted_at_the_oracle(ask):
-  oracle = oracles.averaged(_oracle(), 5)
-  example = jax.tree.map(lambda x: x[0], Example(jnp.asarray(_UNIT), _LABELS))
+  oracle = oracles.averaged(oracle_of(), 5)
+  example = jax.tree.map(lambda x: x[0], Example(jnp.asarray(UNIT), LABELS))
   count = trials.queries_per_step
   assert count(_reporting(1, ask), oracle, example) == 30
   with pytest.raises(ValueError, match="asks 30 queries and reports 15"):
     count(_reporting(0.5, ask), oracle, example)
   with pytest.raises(ValueError, match="asks 30 queries and reports 0"):
-    _attack(oracle, attack=_reporting(0, ask), max_queries=100)
+    attack_batch(oracle, attack=_reporting(0, ask), max_queries=100)
 
 
 def test_a_loop_of_unknown_length_is_refused():
@@ -343,4 +317,4 @@ def test_a_loop_of_unknown_length_is_refused():
     return jax.lax.while_loop(lambda n: n < 3, more, 0)
 
   with pytest.raises(ValueError, match="loop of unknown length"):
-    _attack(attack=_reporting(1, ask))
+    attack_batch(attack=_reporting(1, ask))

@@ -7,45 +7,17 @@ import jax.monitoring
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_calls import attack_batch
+from small_calls import evaluate
+from small_calls import oracle_of
+from small_calls import UNIT
 
 from conftest import linear_predict
 from conftest import linear_variables
-import orjax
 from orjax import attacks
 from orjax import compiled
-from orjax import defenses
 from orjax import objectives
 from orjax import oracles
-from orjax import threats
-
-_UNIT = np.random.default_rng(0).uniform(0.3, 0.7, (4, 4, 4, 1)).astype(np.float32)
-_LABELS = np.asarray(linear_predict(linear_variables(), jnp.asarray(_UNIT)).argmax(-1))
-_MARGIN = objectives.log_margin()
-_QL = attacks.ql(_MARGIN, num_pairs=2, smoothing=0.01, radius=0.1)
-
-
-def _oracle(predict=linear_predict):
-  return oracles.from_predict(predict, linear_variables())
-
-
-def _attack(oracle=None, images=_UNIT, labels=_LABELS, attack=_QL, key=None, **options):
-  options = {"max_queries": 20, **options}
-  key = jax.random.key(0) if key is None else key
-  return orjax.attack_batch(key, attack, oracle or _oracle(), images, labels, **options)
-
-
-@functools.lru_cache
-def _threat_model(clean, defense):
-  return threats.threat_model(lambda _: clean, defense)
-
-
-_CLEAN, _NO_DEFENSE = _oracle(), defenses.no_defense()
-
-
-def _evaluate(oracle=_CLEAN, images=_UNIT, labels=_LABELS, defense=_NO_DEFENSE, **options):
-  options = {"max_queries": 20, "num_draws": 3, **options}
-  model, key = _threat_model(oracle, defense), jax.random.key(0)
-  return orjax.evaluate(key, _QL, model, (), images, labels, objective=_MARGIN, **options)
 
 
 @pytest.fixture
@@ -63,25 +35,25 @@ def compilations():
 
 
 def test_a_second_call_compiles_nothing(compilations):
-  oracle = _oracle()
-  for call in (_attack, _evaluate):
+  oracle = oracle_of()
+  for call in (attack_batch, evaluate):
     results = []
-    for images in (_UNIT, _UNIT[::-1].copy()):
+    for images in (UNIT, UNIT[::-1].copy()):
       compilations.clear()
       results.append(call(oracle, images, max_queries=15))
     assert not compilations, call.__name__
-    fresh = call(_oracle(), _UNIT[::-1].copy(), max_queries=15)
+    fresh = call(oracle_of(), UNIT[::-1].copy(), max_queries=15)
     jax.tree.map(np.testing.assert_array_equal, fresh, results[1])
 
 
 def test_an_equal_attack_compiles_nothing(compilations):
-  oracle = _oracle()
+  oracle = oracle_of()
   make = functools.partial(attacks.ql, num_pairs=3, smoothing=0.02)
-  _attack(oracle, attack=make(objectives.log_margin()))
+  attack_batch(oracle, attack=make(objectives.log_margin()))
   compilations.clear()
-  _attack(oracle, attack=make(objectives.log_margin()))
+  attack_batch(oracle, attack=make(objectives.log_margin()))
   assert not compilations
-  _attack(oracle, attack=make(objectives.margin()))
+  attack_batch(oracle, attack=make(objectives.margin()))
   assert compilations
 
 
@@ -113,11 +85,13 @@ def test_what_a_model_closes_over_may_change():
     ),
   ):
     oracle = oracles.from_predict(model)
-    before = _attack(oracle, labels=np.zeros(4, np.int32)).loss
-    np.testing.assert_array_equal(_attack(oracle, labels=np.zeros(4, np.int32)).loss, before)
+    before = attack_batch(oracle, labels=np.zeros(4, np.int32)).loss
+    np.testing.assert_array_equal(attack_batch(oracle, labels=np.zeros(4, np.int32)).loss, before)
     change()
-    after = _attack(oracle, labels=np.zeros(4, np.int32)).loss
-    fresh = _attack(oracles.from_predict(lambda x: model(x)), labels=np.zeros(4, np.int32)).loss
+    after = attack_batch(oracle, labels=np.zeros(4, np.int32)).loss
+    fresh = attack_batch(
+      oracles.from_predict(lambda x: model(x)), labels=np.zeros(4, np.int32)
+    ).loss
     np.testing.assert_array_equal(after, fresh, err_msg=str(change.__code__.co_firstlineno))
     assert (after != before).any()
 
