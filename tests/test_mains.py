@@ -230,9 +230,10 @@ def test_whitebox_main(shared, tmp_path, capsys):
     "--num_samples=1",
     "--num_samples=3",
     "--variance=1e-2",
-    "--max_steps=150",
-    "--binary_search_steps=4",
-    "--trade_off=0.1",
+    "--max_steps=60",
+    "--learning_rate=0.1",
+    "--binary_search_steps=3",
+    "--trade_off=1",
     f"--out={tmp_path}",
   )
   assert "averaging.png" in capsys.readouterr().out
