@@ -1,10 +1,14 @@
-"""How much output noise may a classifier add for a wanted misclassification rate?
+"""How strong may a defense be for the accuracy that it may cost?
 
     python experiments/calibrate.py --dataset=mnist --misclassification_rate=0.01
+    python experiments/calibrate.py --defense=input_noise --accuracy_drop=0.01
+    python experiments/calibrate.py --defense=all --accuracy_drop=0.01
 
-Prints, for a stddev shared by all test images and for one per image, the largest noise
-that keeps the rate, and the rate measured with one defended answer per test image.
-Writes calibration.json and table.md to --out.
+The first is of output noise alone, in closed form: for a stddev shared by all test images and
+for one per image, the largest noise that keeps the rate, and the rate measured with one
+defended answer per test image. The others are of any defense, by bisection: the strongest that
+costs so much accuracy, with the interval of strengths that may do so. Writes calibration.json
+and table.md to --out.
 """
 
 import pathlib
@@ -16,11 +20,13 @@ import numpy as np
 from harness import app
 from harness import classifiers
 from harness import data
+from harness import defenses
 from harness import probing
 from harness import request
 from harness.report import tables
 from harness.request import Option
 from harness.studies import calibration
+from harness.studies import strengths
 from orjax import files
 from orjax import records
 
@@ -33,22 +39,42 @@ OPTIONS = [
   Option(
     "misclassification_rate",
     "float",
-    [0.01],
-    "wanted share of answers that noise changes",
+    None,
+    "wanted share of answers that noise changes; 0.01 where no --defense is calibrated",
     request.HOW_MUCH,
     many=True,
     above=0,
     below=0.5,
   ),
+  Option(
+    "defense",
+    "string",
+    None,
+    "what to calibrate: a name of the zoo, all, or path/to/file.py:factory",
+    request.WHAT,
+    many=True,
+  ),
+  Option(
+    "accuracy_drop",
+    "float",
+    None,
+    "accuracy that a defense may cost, as a difference; 0.01 by default",
+    request.HOW_MUCH,
+    many=True,
+    above=0,
+    below=1,
+  ),
 ]
 
 
 class CalibrationRequest(NamedTuple):
-  """Which classifier, which images, which rates."""
+  """Which classifier, which images, which rates, and which defenses for which drops."""
 
   images: request.DataRequest
   classifier: classifiers.ClassifierRequest
   rates: list[float]
+  defenses: list[defenses.DefenseRequest]
+  drops: list[float]
   seed: int
   out: str
 
@@ -58,37 +84,48 @@ def read(values: request.Values) -> CalibrationRequest:
   images = data.read(values)
   classifier = classifiers.read(values, images)
   if classifier.host_model:
-    raise ValueError("--host_model is for attacks that only ask: pass a --model in JAX")
-  return CalibrationRequest(
-    images, classifier, values["misclassification_rate"], values["seed"], values["out"]
-  )
+    raise ValueError(
+      "--host_model would be asked dozens of times about every test image: pass a --model in JAX"
+    )
+  drops, names = values["accuracy_drop"] or [], values["defense"] or []
+  if drops or names:
+    names, drops = names or ["output_noise"], drops or [0.01]
+  rates = values["misclassification_rate"] or ([] if drops else [0.01])
+  wanted = [defenses.read_name(name) for name in defenses.unfolded(names)]
+  return CalibrationRequest(images, classifier, rates, wanted, drops, values["seed"], values["out"])
 
 
 def main(asked: CalibrationRequest) -> None:
   """Calibrates, measures and prints."""
   records.make_folder(asked.out)
+  wanted = [defenses.load(each)[0] for each in asked.defenses]
   model = classifiers.load(asked.classifier, asked.images, asked.seed)
   test = data.test_images(
     asked.images, model.image_shape, limited=False, trained_here=asked.classifier.recipe is not None
   )
   probing.check_model(model, test)
   probs = calibration.probabilities(model, test.images)
-  key, found = jax.random.key(asked.seed), []
+  accuracy = (np.asarray(probs.argmax(-1)) == test.labels).mean()
+  print(f"{asked.images.name}, {len(probs)} test images, accuracy without a defense {accuracy:.4f}")
+  key, found, written = jax.random.key(asked.seed), [], []
   for rate in asked.rates:
     for per_image in (False, True):
       key, noise_key = jax.random.split(key)
       found.append(calibration.measure(model, test, probs, rate, noise_key, per_image=per_image))
-  table = tables.markdown(
-    ["wanted rate", "noise", "stddev", "variance", "measured rate (95 %)", "accuracy"],
-    [_row(each) for each in found],
-  )
-  accuracy = (np.asarray(probs.argmax(-1)) == test.labels).mean()
-  print(
-    f"{asked.images.name}, {len(probs)} test images, accuracy without noise {accuracy:.4f}\n{table}"
-  )
+  if found:
+    columns = ["wanted rate", "noise", "stddev", "variance", "measured rate (95 %)", "accuracy"]
+    written.append(tables.markdown(columns, [_row(each) for each in found]))
+  costs = []
+  for defense in wanted:
+    costs += strengths.of_defense(model, defense, test, asked.drops, jax.random.key(asked.seed))
+  if costs:
+    written.append(strengths.table(costs))
+  print("\n\n".join(written))
   out = pathlib.Path(asked.out)
-  files.write_text(out / "table.md", table + "\n")
-  records.write_json(out / "calibration.json", {"about": app.about(), "found": found})
+  files.write_text(out / "table.md", "\n\n".join(written) + "\n")
+  records.write_json(
+    out / "calibration.json", {"about": app.about(), "found": found, "strengths": costs}
+  )
 
 
 def _row(found):

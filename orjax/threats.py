@@ -18,7 +18,8 @@ class Defense(NamedTuple):
     settings: `settings(strength) -> {name: number}`, from the strength on its axis to the
       numbers that `wrap` computes with; it runs on the host.
     axis: what the strength is, for tables and figures, such as "noise variance".
-    default: strengths that are swept when nobody asks for others.
+    default: strengths that are swept when nobody asks for others, from the weakest to the
+      strongest: a calibration goes on from there.
   """
 
   name: str

@@ -178,7 +178,7 @@ def test_a_partner_that_dies_is_one_sentence_and_the_folder_resumes(shared, tmp_
       f"--coordinator=127.0.0.1:{port}",
       "--num_processes=2",
       f"--process_id={i}",
-      "--partner_timeout=10",
+      "--partner_timeout=5",
     )
     for i in (0, 1)
   ]

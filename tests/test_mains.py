@@ -252,6 +252,26 @@ def test_calibration_keeps_its_rate(shared, tmp_path, capsys):
     assert low <= 0.05 <= high and each["stddev"] > 0.01
 
 
+def test_any_defense_is_calibrated_to_what_it_may_cost(shared, tmp_path, capsys):
+  mains.run(
+    "calibrate",
+    shared[0],
+    "--defense=input_noise",
+    "--defense=label_only",
+    f"--defense={mains.ROOT}/experiments/examples/my_defense.py:factory",
+    "--accuracy_drop=0.05",
+    f"--out={tmp_path}",
+  )
+  assert "or why not" in capsys.readouterr().out
+  found = json.loads((tmp_path / "calibration.json").read_text())
+  assert found["found"] == [] and len(found["strengths"]) == 3
+  noise, label_only, _ = found["strengths"]
+  assert 0.1 < noise["strength"] < 1 and noise["drop"] == pytest.approx(0.05, abs=0.003)
+  first, last = noise["interval"]
+  assert first < noise["strength"] < last
+  assert label_only["strength"] is None and "it cannot be calibrated" in label_only["why"]
+
+
 def test_gradient_errors_fall_with_the_spacing(shared, tmp_path, capsys):
   mains.run("gradient_error", shared[0], "--num_images=2", "--variance=1e-4", f"--out={tmp_path}")
   assert "figure9.png" in capsys.readouterr().out

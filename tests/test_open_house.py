@@ -6,6 +6,7 @@ import shlex
 
 import mains
 import matplotlib.pyplot as plt
+import my_study
 import numpy as np
 import pytest
 
@@ -148,6 +149,21 @@ def test_own_data_runs_through_all_attack_mains(data, three_classes, tmp_path, c
   manifest = json.loads((out / "manifest.json").read_text())
   assert len(manifest["request"]["data"]) == 16, "the images' fingerprint"
   assert manifest["about"]["training"]["test_accuracy"] > 0.7
+
+
+def test_my_study_goes_on_and_is_drawn(tmp_path, monkeypatch):
+  my_study.main(tmp_path)
+  whole = (tmp_path / "records.jsonl").read_bytes()
+  assert len(records.read(tmp_path)) == 30
+  assert figures.draw([str(tmp_path)], str(tmp_path)), "it is drawn as the mains' folders are"
+  lines = whole.splitlines(keepends=True)
+  (tmp_path / "records.sums").unlink()
+  (tmp_path / "records.jsonl").write_bytes(b"".join(lines[:7]))
+  my_study.main(tmp_path)
+  assert sorted((tmp_path / "records.jsonl").read_bytes().splitlines(True)) == sorted(lines)
+  monkeypatch.setattr(my_study, "MAX_QUERIES", 400)
+  with pytest.raises(ValueError, match="holds records for max_queries=500, not 400"):
+    my_study.main(tmp_path)
 
 
 def test_other_images_are_another_request(three_classes, models, tmp_path):

@@ -45,9 +45,20 @@ class _Server:
     return answers if other is None else other
 
 
+# One endpoint, one oracle and so one program for all servers of these tests.
+_ENDPOINT = host.Endpoint(_Server(), 3)
+_ORACLE = oracles.from_endpoint(_ENDPOINT)
+_ON_HOST = threats.threat_model(lambda variables: _ORACLE, _DEFENSE)
+_IN_JAX = threats.threat_model(
+  lambda variables: oracles.from_predict(linear_predict, variables), _DEFENSE
+)
+
+
 def _oracle(server, **options):
+  """The oracle, which asks this server from now on."""
   patience = host.Patience(attempts=2, sleep=lambda seconds: None)
-  return oracles.from_endpoint(host.Endpoint(server, 3, patience=patience, **options))
+  vars(_ENDPOINT).update(vars(host.Endpoint(server, 3, patience=patience, **options)))
+  return _ORACLE
 
 
 def _tasks(linear_images):
@@ -60,11 +71,10 @@ def _tasks(linear_images):
 
 def _run(tasks, oracle, snapshot=None, seconds=1e9, **options):
   """Outcomes; `oracle` None is the linear model in JAX."""
-  classifier = lambda variables: oracle or oracles.from_predict(linear_predict, variables)
   return engine.run(
     _ATTACK,
     _OBJECTIVE,
-    options.pop("threats", None) or threats.threat_model(classifier, _DEFENSE),
+    options.pop("threats", None) or (_ON_HOST if oracle else _IN_JAX),
     () if oracle else linear_variables(),
     tasks,
     seed=0,

@@ -19,6 +19,7 @@ from orjax import runner
 from orjax import threats
 
 
+@functools.cache
 def threat_model(predict, num_samples=1):
   return threats.threat_model(
     lambda variables: oracles.from_predict(predict, variables),

@@ -24,4 +24,4 @@ def rounded(oracle, setting):
 def factory():
   """What --defense wants."""
   settings = lambda digits: {"scale": 10.0**digits if digits else 0.0}
-  return Defense("rounded", rounded, settings, axis="digits of an answer", default=(0, 1, 2))
+  return Defense("rounded", rounded, settings, axis="digits of an answer", default=(0, 2, 1))

@@ -187,19 +187,6 @@ def _task(common, image, identity, place):
   )
 
 
-def record(outcome: engine.Outcome) -> dict:
-  """A ledger line from an outcome, in the order of `records.FIELDS`."""
-  # Distances in float64, so that they do not depend on how an accelerator sums.
-  perturbation = outcome.adversarial.astype(np.float64) - outcome.task.image
-  measured = {
-    **outcome.task.identity,
-    **outcome._asdict(),
-    "l2": float(np.sqrt(np.sum(perturbation**2))),
-    "linf": float(np.abs(perturbation).max()),
-  }
-  return {name: measured[name] for name in records.FIELDS}
-
-
 def keep_picture(directory: str, outcome: engine.Outcome) -> None:
   """Keeps an outcome's images for the picture grid."""
   name = records.picture_name(outcome.task.identity)

@@ -105,16 +105,14 @@ def write_accuracy(
   """Writes `accuracy.json`: accuracy of one defended answer per test image, by strength."""
   found = records.kept_accuracy(directory)
   threats = threat_model(model.clean, defense)
+  predict = evaluation.class_predictor(
+    lambda pair, key, images: threats.defended(*pair).query(key, images)
+  )
   for strength in strengths:
     if records.strength_key(strength) in found:
       continue
     setting = {name: np.float32(x) for name, x in defense.settings(strength).items()}
-    classes = evaluation.predict_classes(
-      lambda pair, key, images: threats.defended(*pair).query(key, images),
-      (model.variables, setting),
-      jax.random.key(seed),
-      test.images,
-    )
+    classes = predict((model.variables, setting), jax.random.key(seed), test.images)
     num_correct = int((classes == test.labels).sum())
     found[records.strength_key(strength)] = {
       "accuracy": num_correct / len(test.labels),

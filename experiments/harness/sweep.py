@@ -234,7 +234,7 @@ def _attack(asked, planned, todo, ledger, slots):
         max_queries=asked.attack.max_queries,
         plan=plan,
       ):
-        ledger.append(cells.record(outcome))
+        ledger.append(records.record(outcome))
         if outcome.task.index in kept and outcome.task.run == 0:
           cells.keep_picture(asked.out, outcome)
 

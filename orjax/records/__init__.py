@@ -25,6 +25,7 @@ from orjax.records.manifest import check_manifest
 from orjax.records.manifest import read_manifest
 from orjax.records.manifest import request_digest
 from orjax.records.manifest import SCHEMA
+from orjax.records.outcomes import record
 from orjax.records.paired import paired_interval
 from orjax.records.pictures import add_pictures
 from orjax.records.pictures import picture_name
@@ -56,6 +57,7 @@ __all__ = [
   "read_manifest",
   "read_pictures",
   "read_traces",
+  "record",
   "request_digest",
   "run_error",
   "strength_key",

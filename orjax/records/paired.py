@@ -1,10 +1,6 @@
 """Two attacks on the same images: by how much one of them does better."""
 
-import math
-
-import numpy as np
-
-_NUM_HALVINGS = 50
+from scipy import special
 
 
 def paired_interval(
@@ -52,13 +48,4 @@ def _upper(num_first, num_second, num_pairs, error):
 
 def _largest_share(count, total, error):
   """Clopper and Pearson's upper limit of a share: there so few are seen with `error`."""
-  if count == total:
-    return 1.0
-  seen = np.arange(count + 1)
-  choices = np.array([math.log(math.comb(total, k)) for k in seen.tolist()])
-  low, high = 0.0, 1.0
-  for _ in range(_NUM_HALVINGS):
-    share = (low + high) / 2
-    logs = choices + seen * math.log(share) + (total - seen) * math.log1p(-share)
-    low, high = (share, high) if np.exp(logs).sum() > error else (low, share)
-  return high
+  return 1.0 if count == total else float(special.betaincinv(count + 1, total - count, 1 - error))

@@ -96,10 +96,7 @@ def read(values: request.Values, default: str, strengths: list[float] | None) ->
   """
   request.refuse_twice(values, "variance", "strength")
   value = values["defense"] or ("output_noise" if values["variance"] else default)
-  if value not in named() and not is_own(value):
-    raise ValueError(
-      f"--defense={value} is neither path/to/file.py:factory nor one of {', '.join(named())}"
-    )
+  read_name(value)
   if values["variance"] and value != "output_noise":
     raise ValueError("--variance is the strength of --defense=output_noise: pass --strength")
   if values["variance"] and values["strength"]:
@@ -108,6 +105,22 @@ def read(values: request.Values, default: str, strengths: list[float] | None) ->
     raise ValueError("--strength needs a --defense that has one: leave it out")
   given = values["variance"] or values["strength"]
   return DefenseRequest(value, given or (strengths if value == default else None))
+
+
+def read_name(value: str) -> DefenseRequest:
+  """The request of a defense and its own strengths; raises ValueError if there is none such."""
+  if value not in named() and not is_own(value):
+    raise ValueError(
+      f"--defense={value} is neither path/to/file.py:factory nor one of {', '.join(named())}"
+    )
+  return DefenseRequest(value, None)
+
+
+def unfolded(values: list[str]) -> list[str]:
+  """The same, with every defense of the zoo that goes before any model in place of `all`."""
+  zoo = [name for name in named() if name not in ("none", "inner_noise")]
+  each = [name for value in values for name in (zoo if value == "all" else [value])]
+  return list(dict.fromkeys(each))
 
 
 def load(asked: DefenseRequest) -> tuple[Defense, list[float]]:
