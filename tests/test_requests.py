@@ -90,7 +90,9 @@ _REFUSED_BY_OTHERS = [
   ("theory_figures", ["--network=resnet32"], "Unknown command line flag 'network'"),
   ("calibrate", ["--adversary_steps=3"], "--adversary_steps needs --trained_with=pgd"),
   ("calibrate", ["--misclassification_rate=0.6"], "must be above 0 and below 0.5"),
-  ("calibrate", ["--host_model=a.py:f"], "--host_model is for attacks that only ask"),
+  ("calibrate", ["--host_model=a.py:f"], "--host_model would be asked dozens of times about"),
+  ("calibrate", ["--defense=nothing"], "--defense=nothing is neither path/to/file.py:factory nor"),
+  ("calibrate", ["--accuracy_drop=0"], "--accuracy_drop=0 must be above 0"),
   ("gradient_error", ["--variance=0"], "--variance=0 must be at least 1e-12"),
 ]
 
