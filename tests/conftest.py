@@ -27,7 +27,6 @@ import pytest
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_debug_key_reuse", True)
 
 try:  # glibc: fresh mappings for every activation halve the speed
   for _option, _value in ((-4, 0), (-1, 2**31 - 1)):  # one arena would make compilers wait
@@ -60,6 +59,30 @@ _LONG = (
   "test_panel_square",
   "test_panel_estimates",
 )
+
+
+# Where every attack, defense, estimator, training and main part of the engine is traced once:
+# a key that is used twice is found there. Everywhere would cost a tenth of all tests' time.
+_KEYS_CHECKED = {
+  "test_closed",
+  "test_data_and_training",
+  "test_defenses_protocol",
+  "test_estimators",
+  "test_oracles",
+  "test_probing",
+  "test_protocols",
+  "test_threats",
+  "test_trials",
+  "test_wrappers",
+}
+
+
+@pytest.fixture(autouse=True)
+def keys_are_used_once(request):
+  """Refuses a key that is used twice, in the tests of contracts."""
+  is_contract = request.node.originalname == "test_contract"
+  is_checked = is_contract or request.node.path.stem in _KEYS_CHECKED
+  jax.config.update("jax_debug_key_reuse", is_checked)
 
 
 def pytest_collection_modifyitems(items):
