@@ -147,10 +147,10 @@ def _reason(error):
 def _quiet():
   """Keeps orbax's threads from telling their failures in pages; they are raised, too."""
   logs = [logging.getLogger(name) for name in ("absl", "asyncio")]
-  were, hook = [log.disabled for log in logs], sys.excepthook
+  were, hooks = [log.disabled for log in logs], (sys.excepthook, sys.unraisablehook)
   for log in logs:
     log.disabled = True
-  sys.excepthook = lambda *args: None
+  sys.excepthook = sys.unraisablehook = lambda *args: None
   try:
     yield
   except Exception:
@@ -158,7 +158,7 @@ def _quiet():
     time.sleep(_LATE)  # and threads when they find the others gone
     raise
   finally:
-    sys.excepthook = hook
+    sys.excepthook, sys.unraisablehook = hooks
     for log, was in zip(logs, were):
       log.disabled = was
 
