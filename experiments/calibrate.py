@@ -105,7 +105,8 @@ def main(asked: CalibrationRequest) -> None:
   )
   probing.check_model(model, test)
   probs = calibration.probabilities(model, test.images)
-  accuracy = (np.asarray(probs.argmax(-1)) == test.labels).mean()
+  undefended = np.asarray(probs.argmax(-1))
+  accuracy = (undefended == test.labels).mean()
   print(f"{asked.images.name}, {len(probs)} test images, accuracy without a defense {accuracy:.4f}")
   key, found, written = jax.random.key(asked.seed), [], []
   for rate in asked.rates:
@@ -117,7 +118,8 @@ def main(asked: CalibrationRequest) -> None:
     written.append(tables.markdown(columns, [_row(each) for each in found]))
   costs = []
   for defense in wanted:
-    costs += strengths.of_defense(model, defense, test, asked.drops, jax.random.key(asked.seed))
+    key = jax.random.key(asked.seed)
+    costs += strengths.of_defense(model, defense, test, undefended, asked.drops, key)
   if costs:
     written.append(strengths.table(costs))
   print("\n\n".join(written))

@@ -11,7 +11,6 @@ import itertools
 import jax
 import my_defense
 import my_model
-import numpy as np
 
 from orjax import attacks
 from orjax import datasets
@@ -73,8 +72,7 @@ def main(out="runs/my_study"):
       "setting": {},
     }
     image = datasets.to_float(test.images[index])
-    setting = {name: np.float32(x) for name, x in defense.settings(strength).items()}
-    tasks.append(engine.Task(trial, image, label, 0, index, setting))
+    tasks.append(engine.Task(trial, image, label, 0, index, defense.settings(strength)))
   ledger = records.Ledger(out)
   left = [records.identity(trial) for trial in records.missing(out, [t.identity for t in tasks])]
   for outcome in engine.run(

@@ -1,5 +1,6 @@
 """Which images are attacked, and how accurate the model is through its defense."""
 
+from collections.abc import Callable
 import pathlib
 
 import jax
@@ -94,6 +95,26 @@ def _known(path, facts):
   return classes
 
 
+def defended_classes(
+  model: Model, defense: Defense
+) -> Callable[[float, jax.Array, np.ndarray], np.ndarray]:
+  """`classes(strength, key, images)`: of one defended answer each, by one compiled program.
+
+  Images are uint8 [N, H, W, C]; it raises ValueError where the defense has no such strength, and
+  FloatingPointError where an answer is not finite.
+  """
+  threats = threat_model(model.clean, defense)
+  predict = evaluation.class_predictor(
+    lambda pair, key, images: threats.defended(*pair).query(key, images)
+  )
+
+  def classes(strength, key, images):
+    setting = {name: np.float32(x) for name, x in defense.settings(strength).items()}
+    return predict((model.variables, setting), key, images)
+
+  return classes
+
+
 def write_accuracy(
   directory: str,
   model: Model,
@@ -104,15 +125,11 @@ def write_accuracy(
 ) -> None:
   """Writes `accuracy.json`: accuracy of one defended answer per test image, by strength."""
   found = records.kept_accuracy(directory)
-  threats = threat_model(model.clean, defense)
-  predict = evaluation.class_predictor(
-    lambda pair, key, images: threats.defended(*pair).query(key, images)
-  )
+  classes_of = defended_classes(model, defense)
   for strength in strengths:
     if records.strength_key(strength) in found:
       continue
-    setting = {name: np.float32(x) for name, x in defense.settings(strength).items()}
-    classes = predict((model.variables, setting), jax.random.key(seed), test.images)
+    classes = classes_of(strength, jax.random.key(seed), test.images)
     num_correct = int((classes == test.labels).sum())
     found[records.strength_key(strength)] = {
       "accuracy": num_correct / len(test.labels),

@@ -96,7 +96,7 @@ def read(values: request.Values, default: str, strengths: list[float] | None) ->
   """
   request.refuse_twice(values, "variance", "strength")
   value = values["defense"] or ("output_noise" if values["variance"] else default)
-  read_name(value)
+  found = read_name(value)
   if values["variance"] and value != "output_noise":
     raise ValueError("--variance is the strength of --defense=output_noise: pass --strength")
   if values["variance"] and values["strength"]:
@@ -104,7 +104,7 @@ def read(values: request.Values, default: str, strengths: list[float] | None) ->
   if value == "none" and any(values["strength"] or ()):
     raise ValueError("--strength needs a --defense that has one: leave it out")
   given = values["variance"] or values["strength"]
-  return DefenseRequest(value, given or (strengths if value == default else None))
+  return found._replace(strengths=given or (strengths if value == default else None))
 
 
 def read_name(value: str) -> DefenseRequest:

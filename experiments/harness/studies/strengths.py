@@ -1,19 +1,17 @@
 """How strong a defense may be for the accuracy that it may cost."""
 
 from collections.abc import Callable
-import itertools
 import math
 
 import jax
 import numpy as np
 
+from harness import choice
 from harness.classifiers.model import Model
 from harness.report import tables
 from orjax import datasets
-from orjax import evaluation
 from orjax import records
 from orjax.threats import Defense
-from orjax.threats import threat_model
 
 _MOST_DOUBLINGS = 20  # beyond the strongest of the defense's own sweep
 _PRECISION = 1e-3  # of a strength, relative
@@ -24,7 +22,12 @@ class NoSuchStrengthError(ValueError):
 
 
 def of_defense(
-  model: Model, defense: Defense, test: datasets.Dataset, drops: list[float], key: jax.Array
+  model: Model,
+  defense: Defense,
+  test: datasets.Dataset,
+  undefended: np.ndarray,
+  drops: list[float],
+  key: jax.Array,
 ) -> list[dict]:
   """Facts for a file: which strength costs each of the drops, or why none does.
 
@@ -32,10 +35,11 @@ def of_defense(
     model: that is defended.
     defense: that alters its answers.
     test: images to ask about.
+    undefended: the model's own classes of them [N].
     drops: of accuracy, each in (0, 1).
     key: consumed.
   """
-  changed = changes(model, defense, test, key)
+  changed = changes(model, defense, test, undefended, key)
   found: list[dict] = []
   for drop in drops:
     about = {
@@ -73,7 +77,7 @@ def _row(found):
 
 
 def changes(
-  model: Model, defense: Defense, test: datasets.Dataset, key: jax.Array
+  model: Model, defense: Defense, test: datasets.Dataset, undefended: np.ndarray, key: jax.Array
 ) -> Callable[[float], tuple[int, int]]:
   """What a strength changes: images that it loses, and images that it gains.
 
@@ -84,6 +88,7 @@ def changes(
     model: that is defended.
     defense: that alters its answers.
     test: images to ask about, once each.
+    undefended: the model's own classes of them [N].
     key: consumed.
 
   Returns:
@@ -91,21 +96,11 @@ def changes(
     how many only the defended one does. It raises ValueError where the defense has no such
     strength, and FloatingPointError where an answer is not finite.
   """
-  threats = threat_model(model.clean, defense)
-  undefended = evaluation.predict_classes(
-    lambda variables, key, images: threats.clean(variables).query(key, images),
-    model.variables,
-    key,
-    test.images,
-  )
   was_right = undefended == test.labels
-  predict = evaluation.class_predictor(
-    lambda pair, key, images: threats.defended(*pair).query(key, images)
-  )
+  classes_of = choice.defended_classes(model, defense)
 
   def changed(strength):
-    setting = {name: np.float32(x) for name, x in defense.settings(strength).items()}
-    is_right = predict((model.variables, setting), key, test.images) == test.labels
+    is_right = classes_of(strength, key, test.images) == test.labels
     return int((was_right & ~is_right).sum()), int((~was_right & is_right).sum())
 
   return changed
@@ -152,15 +147,13 @@ def calibrate(
       f"even its weakest strength, {weakest:g}, costs {costs(weakest):.4f}: it cannot be "
       f"calibrated to cost {drop:g}"
     )
-  strongest = _reach(path, costs, drop)
-  if strongest is None:
-    last = list(seen)[-1]
-    raise NoSuchStrengthError(
-      f"even at strength {last:g} it costs {costs(last):.4f}: it cannot be calibrated to cost "
-      f"{drop:g}, so choose its strength by what it does to attacks"
-    )
   search = lambda number: _crossing(defense, path, lambda s: cost(s)[number], drop)
-  strength, _ = search(0)
+  strength, dearer = search(0)
+  if dearer is None:
+    raise NoSuchStrengthError(
+      f"even at strength {strength:g} it costs {costs(strength):.4f}: it cannot be calibrated to "
+      f"cost {drop:g}, so choose its strength by what it does to attacks"
+    )
   earliest = search(2)[0] if cost(weakest)[2] <= drop else weakest
   latest = search(1)[1]
   found = cost(strength)
@@ -194,25 +187,14 @@ def _has(defense, strength):
     return bool(np.isfinite(np.asarray(list(numbers.values()), np.float32)).all())
 
 
-def _reach(path, costs, drop):
-  """The first strength of a path that costs more; None where none does."""
-  for strength in path:
-    try:
-      if costs(strength) > drop:
-        return strength
-    except FloatingPointError:  # so strong that float32 has no answer
-      return None
-  return None
-
-
 def _between(defense, weak, strong):
   """A strength of the defense between two, or None where there is none, or no need of one."""
   if abs(strong - weak) <= _PRECISION * max(abs(weak), abs(strong)):
     return None
-  tenth = strong / 10
-  middle = math.sqrt(weak * strong) if weak * strong > 0 else (weak + strong) / 2
   if weak == 0 and strong > 0:
-    middle = tenth  # strengths differ by powers of ten
+    middle = strong / 10  # strengths differ by powers of ten
+  else:
+    middle = math.sqrt(weak * strong) if weak * strong > 0 else (weak + strong) / 2
   for strength in (middle, math.floor(middle), math.ceil(middle)):
     if min(weak, strong) < strength < max(weak, strong) and _has(defense, strength):
       return float(strength)
@@ -222,10 +204,10 @@ def _between(defense, weak, strong):
 def _crossing(defense, path, cost, drop):
   """The strongest found that costs at most `drop`, and the weakest that costs more or None."""
   weak, strong = path[0], None
-  for strength in itertools.islice(path, 1, None):
+  for strength in path[1:]:
     try:
       above = cost(strength) > drop
-    except FloatingPointError:
+    except FloatingPointError:  # so strong that float32 has no answer
       break
     if above:
       strong = strength
