@@ -24,6 +24,7 @@ from harness import data
 from harness import recipes
 from harness import request
 from harness import sizes
+from harness import trainings
 from harness.classifiers import trained
 from harness.report import tables
 from harness.request import Option
@@ -154,7 +155,7 @@ def report_training(asked, classifier, variables) -> dict:
 def report_start_up(asked) -> dict:
   """Prints how long a user waits for the first trial; returns it for the JSON line."""
   trained.load(
-    asked.model_dir, asked.images, asked.recipe, recipes.Training(), 0, None, as_it_is=True
+    asked.model_dir, asked.images, asked.recipe, trainings.Training(), 0, None, as_it_is=True
   )  # not part of the start-up
   flags = start_up.flags_of(asked.images, asked.model_dir)
   with tempfile.TemporaryDirectory() as cache:

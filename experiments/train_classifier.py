@@ -4,19 +4,40 @@
     python experiments/train_classifier.py --dataset=cifar10 --network=resnet32 \\
         --trained_with=or --stddev=100
 
-Resumes where it was killed. The folder of the model has metrics.jsonl: loss, accuracy and
+Resumes where it was killed. With --publish, the finished network goes into a small file that
+attacks take instead of training. The folder of the model has metrics.jsonl: loss, accuracy and
 images per second every ten steps.
 """
 
 from typing import NamedTuple
 
+import jax
+
 from harness import app
 from harness import data
 from harness import recipes
 from harness import request
+from harness import trainings
+from harness.classifiers import published
 from harness.classifiers import trained
 
-OPTIONS = [*data.DATASET, *recipes.DESCRIPTION, *recipes.TRAINING, recipes.MODEL_DIR, app.SEED]
+_PUBLISH = request.Option(
+  "publish",
+  "string",
+  None,
+  "a folder for the trained parameters, .safetensors, and a card that says what they are; "
+  "attacks look in experiments/networks",
+  request.OUTPUT,
+  science=False,
+)
+OPTIONS = [
+  *data.DATASET,
+  *recipes.DESCRIPTION,
+  *trainings.OPTIONS,
+  recipes.MODEL_DIR,
+  app.SEED,
+  _PUBLISH,
+]
 
 
 class TrainingRequest(NamedTuple):
@@ -24,9 +45,10 @@ class TrainingRequest(NamedTuple):
 
   images: request.DataRequest
   recipe: recipes.Recipe
-  training: recipes.Training
+  training: trainings.Training
   model_dir: str
   seed: int
+  publish: str | None
 
 
 def read(values: request.Values) -> TrainingRequest:
@@ -34,7 +56,7 @@ def read(values: request.Values) -> TrainingRequest:
   images, recipe = data.read(values), recipes.read(values)
   recipes.network(images, recipe)
   return TrainingRequest(
-    images, recipe, recipes.read_training(values), **values.named("model_dir", "seed")
+    images, recipe, trainings.read(values), **values.named("model_dir", "seed", "publish")
   )
 
 
@@ -46,6 +68,8 @@ def main(asked: TrainingRequest) -> None:
     f"{saved.meta['num_steps']} steps, in "
     f"{trained.folder(asked.model_dir, asked.images, asked.recipe)}"
   )
+  if asked.publish and jax.process_index() == 0:
+    print(f"published: {published.publish(asked.publish, asked.recipe, saved)}")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ _MODULES = (
   "geometry",
   "host",
   "models",
+  "networks",
   "objectives",
   "oracles",
   "precision",

@@ -59,7 +59,7 @@ def save(directory: str | os.PathLike, state: Any, meta: dict) -> None:
   """
   folder = _folder(directory)
   state = jax.tree.map(np.asarray, state)
-  for name, x in _named(state).items():
+  for name, x in named(state).items():
     if x.dtype.kind in "OSUMm":
       raise ValueError(f"{name} of a checkpoint is of type {x.dtype}: it holds numbers only")
   facts = files.plain(meta, "meta of a checkpoint")
@@ -180,7 +180,7 @@ def _checked(directory, state, facts):
   return facts
 
 
-def _named(state):
+def named(state: Any) -> dict[str, Any]:
   """Arrays of a tree by dotted names, which are the same before saving and after."""
   name = lambda path: jax.tree_util.keystr(path, simple=True, separator=".")
   return {name(path): x for path, x in jax.tree_util.tree_leaves_with_path(state)}
@@ -188,7 +188,7 @@ def _named(state):
 
 def _state_digest(state):
   digest = hashlib.sha256()
-  for name, x in sorted(_named(state).items()):
+  for name, x in sorted(named(state).items()):
     digest.update(f"{name} {x.dtype} {x.shape} ".encode())
     digest.update(np.ascontiguousarray(x).tobytes())
   return digest.hexdigest()[:16]
@@ -200,7 +200,7 @@ def fitted(directory: str | os.PathLike, state: Any, target: Any) -> Any:
   Raises:
     ValueError: they do not; the message says where first.
   """
-  arrays, wanted = _named(state), _named(target)
+  arrays, wanted = named(state), named(target)
   for key in sorted(arrays.keys() | wanted.keys()):
     shapes = [tree[key].shape if key in tree else None for tree in (arrays, wanted)]
     if shapes[0] != shapes[1]:

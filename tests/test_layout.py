@@ -49,7 +49,7 @@ def test_the_longest_chain_of_imports_is_short():
 
 def test_mains_lie_alone_and_offer_one_name():
   folders = {path.name for path in EXPERIMENTS.iterdir() if path.is_dir()} - {"__pycache__"}
-  assert folders == {"harness", "examples", "flagfiles", "results"}
+  assert folders == {"harness", "examples", "flagfiles", "networks", "results"}
   for path in EXPERIMENTS.glob("*.py"):
     tree = ast.parse(path.read_text())
     assert 'if __name__ == "__main__":' in path.read_text(), f"{path} is no main"

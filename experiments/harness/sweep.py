@@ -262,6 +262,7 @@ def _load(asked, variants):
       asked.seed,
       rows,
       as_it_is=not recipe.substitute,
+      retrain=asked.classifier.retrain,
     )
 
   wanted = dict.fromkeys(variant.substitute for variant in variants if variant.substitute)

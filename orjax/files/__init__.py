@@ -15,6 +15,8 @@ from orjax.files.one_json import digest
 from orjax.files.one_json import plain
 from orjax.files.one_json import read_json
 from orjax.files.one_json import write_json
+from orjax.files.tensors import read_safetensors
+from orjax.files.tensors import write_safetensors
 from orjax.files.told import cannot_write
 from orjax.files.told import Damaged
 from orjax.files.told import opened
@@ -40,11 +42,13 @@ __all__ = [
   "read_json",
   "read_lines",
   "read_npz",
+  "read_safetensors",
   "remove_leftovers",
   "replacing",
   "set_aside",
   "text_of",
   "write_json",
   "write_npz",
+  "write_safetensors",
   "write_text",
 ]

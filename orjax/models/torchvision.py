@@ -73,7 +73,7 @@ def _read(path):
   if path.suffix == ".npz":
     tensors = files.read_npz(path, advice="write it again, with np.savez of the state dict")
   elif path.suffix == ".safetensors":
-    tensors = _read_safetensors(path)
+    tensors = files.read_safetensors(path, advice="download it again")
   else:
     raise ValueError(f"{path} is neither .safetensors nor .npz: save the state dict as one")
   for name, tensor in tensors.items():
@@ -85,18 +85,6 @@ def _read(path):
     if not np.isfinite(tensor.astype(np.float32)).all():
       raise ValueError(f"{path} holds {name} with NaN or infinity: download it again")
   return tensors
-
-
-def _read_safetensors(path):
-  from safetensors.numpy import load  # only needed here
-
-  advice = "download it again"
-  with files.opened(path, advice) as file:
-    content = file.read()
-  try:
-    return load(content)
-  except Exception as e:  # whatever safetensors raises on broken bytes
-    raise files.Damaged(path, files.text_of(e), advice) from e
 
 
 def _check(path, found, expected):

@@ -4,15 +4,16 @@ from typing import NamedTuple
 
 from harness import recipes
 from harness import request
+from harness import trainings
 from harness.classifiers import trained
 from harness.classifiers import users
 from harness.classifiers.model import default_rows_per_call
 from harness.classifiers.model import in_float64
 from harness.classifiers.model import Model
 from harness.recipes import Recipe
-from harness.recipes import Training
 from harness.request import DataRequest
 from harness.request import Option
+from harness.trainings import Training
 
 __all__ = [
   "OPTIONS",
@@ -96,7 +97,14 @@ _ROWS_PER_CALL = Option(
   request.SPEED,
   low=1,
 )
-OPTIONS = (*recipes.DESCRIPTION, *recipes.TRAINING, recipes.MODEL_DIR, *_OWN, _ROWS_PER_CALL)
+OPTIONS = (
+  *recipes.DESCRIPTION,
+  *trainings.OPTIONS,
+  *recipes.PUBLISHED,
+  recipes.MODEL_DIR,
+  *_OWN,
+  _ROWS_PER_CALL,
+)
 
 
 class ClassifierRequest(NamedTuple):
@@ -112,6 +120,8 @@ class ClassifierRequest(NamedTuple):
     max_rows: that it is sent.
     price_per_1000: of rows; None where nobody says.
     model_dir: where trained classifiers are.
+    network_file: of a published one.
+    retrain: leave published ones alone.
     rows_per_call: images a call; None for what fits.
   """
 
@@ -124,6 +134,8 @@ class ClassifierRequest(NamedTuple):
   max_rows: int | None
   price_per_1000: float | None
   model_dir: str
+  network_file: str | None
+  retrain: bool
   rows_per_call: int | None
 
 
@@ -150,15 +162,20 @@ def read(values: request.Values, asked: DataRequest) -> ClassifierRequest:
   if model or host_model:
     request.refuse_unneeded(
       values,
-      [option.name for option in (*recipes.DESCRIPTION, *recipes.TRAINING)],
+      [option.name for option in (*recipes.DESCRIPTION, *trainings.OPTIONS, *recipes.PUBLISHED)],
       "is about networks that orjax trains",
     )
   else:
     recipe = recipes.read(values)
     recipes.network(asked, recipe)
+    if values["network_file"]:
+      training_flags = [option.name for option in trainings.OPTIONS]
+      request.refuse_unneeded(
+        values, ["retrain", *training_flags], "is about training, and --network_file is trained"
+      )
   return ClassifierRequest(
     recipe,
-    recipes.read_training(values),
+    trainings.read(values),
     **values.named(
       "model",
       "weights",
@@ -167,6 +184,8 @@ def read(values: request.Values, asked: DataRequest) -> ClassifierRequest:
       "max_rows",
       "price_per_1000",
       "model_dir",
+      "network_file",
+      "retrain",
       "rows_per_call",
     ),
   )
@@ -205,5 +224,12 @@ def load(asked: ClassifierRequest, images: DataRequest, seed: int) -> Model:
   assert asked.recipe, "every other model has a recipe"
   image_shape = trained.classifier(images, asked.recipe).image_shape
   return trained.load(
-    asked.model_dir, images, asked.recipe, asked.training, seed, rows_per_call(asked, image_shape)
+    asked.model_dir,
+    images,
+    asked.recipe,
+    asked.training,
+    seed,
+    rows_per_call(asked, image_shape),
+    network_file=asked.network_file,
+    retrain=asked.retrain,
   )

@@ -1,4 +1,4 @@
-"""Classifiers of orjax's: found where they were saved, or trained first."""
+"""Classifiers of orjax's: found where they were saved or published, or trained first."""
 
 import os
 
@@ -9,11 +9,13 @@ from harness import data
 from harness import locks
 from harness import recipes
 from harness import signals
+from harness import trainings
+from harness.classifiers import published
 from harness.classifiers.model import from_jax
 from harness.classifiers.model import Model
 from harness.recipes import Recipe
-from harness.recipes import Training
 from harness.request import DataRequest
+from harness.trainings import Training
 from orjax import checkpoints
 from orjax import datasets
 from orjax import files
@@ -56,8 +58,10 @@ def load(
   rows_per_call: int | None,
   *,
   as_it_is: bool = False,
+  network_file: str | None = None,
+  retrain: bool = False,
 ) -> Model:
-  """Finds a classifier, or trains it first.
+  """Finds a classifier, where it was trained or published, or trains it first.
 
   Args:
     model_dir: where classifiers are.
@@ -67,21 +71,28 @@ def load(
     seed: of the experiment.
     rows_per_call: images the network sees at a time.
     as_it_is: take what is found however it was trained.
+    network_file: of a published network that is to be taken.
+    retrain: leave published networks alone.
   """
   name, path = recipes.name(asked, recipe), folder(model_dir, asked, recipe)
   network = classifier(asked, recipe)
-  saved = checkpoints.load(path, meta={"model": name, "dataset": asked.name})
-  if saved is None or not saved.meta["finished"]:
-    saved = train(model_dir, asked, recipe, training, seed)
-  elif not as_it_is:
-    num_images = len(_train_split(asked, recipe).labels) if training.num_epochs else 0
-    recipes.check_as_asked(path, saved.meta, training, num_images)
-  state = saved.state
-  variables = checkpoints.fitted(
-    path,
-    state["variables"] if isinstance(state, dict) else state.variables,
-    jax.eval_shape(network.init, jax.random.key(0)),
-  )
+  shapes = jax.eval_shape(network.init, jax.random.key(0))
+  num_images = len(_train_split(asked, recipe).labels) if training.num_epochs else 0
+  source, saved = network_file, None
+  if network_file is None:
+    saved = checkpoints.load(path, meta={"model": name, "dataset": asked.name})
+    if saved is None and not retrain:
+      wanted = Training() if as_it_is else training
+      source = published.find(asked, recipe, wanted, num_images)
+  if source is not None:
+    saved = published.load(source, name, shapes)
+    variables = saved.state
+  else:
+    if saved is None or not saved.meta["finished"]:
+      saved = train(model_dir, asked, recipe, training, seed)
+    elif not as_it_is:
+      trainings.check_as_asked(path, saved.meta, training, num_images)
+    variables = checkpoints.fitted(path, published.trained_variables(saved), shapes)
   return from_jax(
     network.apply,
     variables,
@@ -107,7 +118,7 @@ def _trainer(asked, recipe, training, steps):
   adversary = None
   if "pgd" in recipe.trained_with:
     adversary = training_lib.pgd_adversary(
-      **recipes.adversary(asked, training),
+      **trainings.adversary(asked, training),
       statistics=training.adversary_statistics,
       stddev=on_logits if training.noisy_adversary else 0.0,
     )
@@ -134,7 +145,7 @@ def train(
   path = folder(model_dir, asked, recipe)
   network = classifier(asked, recipe)
   split = _train_split(asked, recipe)
-  steps = recipes.num_steps(recipe, training, len(split.labels))
+  steps = trainings.num_steps(recipe, training, len(split.labels))
   training_lib.check(len(split.labels), training.batch_size, steps, jax.device_count())
 
   def at_test_time(variables, key, images):
@@ -160,7 +171,7 @@ def train(
         batch_size=training.batch_size,
         directory=path,
         apply=at_test_time,
-        meta=recipes.meta(asked, recipe, training, steps, seed),
+        meta=trainings.meta(asked, recipe, training, steps, seed),
         test=data.train_and_test(asked)[1],
         seconds_between_saves=training.seconds_between_saves,
         should_stop=came,
