@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import re
 import signal
 import socket
 import time
@@ -120,7 +121,8 @@ def test_training_with_noise_masks_one_loss(tmp_path):
     f"--out={tmp_path / 'out'}",
   )
   sentence = verdict.verdict(tmp_path / "out")
-  assert sentence.startswith("Masked: PGD(Xent) leaves an accuracy of 0.8")
+  left = re.match(r"Masked: PGD\(Xent\) leaves an accuracy of (0\.\d+),", sentence)
+  assert left and float(left[1]) > 0.8, sentence
   assert "all 2 attacks 0.0" in sentence and "more fall to PGD(CW) than to PGD(Xent)." in sentence
   found = records.read(str(tmp_path / "out"))
   assert {(r["defense"], r["strength"], r["trained_with"]) for r in found} == {("none", 0.0, "or")}
