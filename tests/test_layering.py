@@ -20,6 +20,7 @@ ALLOWED = {
   "records": {"files"},
   "datasets": {"files"},
   "checkpoints": {"files"},
+  "networks": {"checkpoints", "files"},
   "threats": {"types", "factories"},
   "geometry": {"types"},
   "objectives": {"types", "factories"},
@@ -61,7 +62,7 @@ ALLOWED = {
 # Within a room, from what is below to what is above; none imports what is above it, and there
 # is no circle.
 FLOORS = {
-  "files": ("told", "whole", "arrays one_json", "json_lines", "__init__"),
+  "files": ("told", "whole", "arrays one_json tensors", "json_lines", "__init__"),
   "records": ("fields folder", "manifest statistics", "*", "__init__"),
   "oracles": ("flat_batch", "sources attackers", "__init__"),
   "host": ("faults jax_internals", "endpoint", "staging", "__init__"),

@@ -143,6 +143,20 @@ def parse(options: Iterable[Option], argv: list[str], about: str = "") -> Values
   return Values(found, frozenset(given))
 
 
+def line(options: Iterable[Option], values: Values) -> list[str]:
+  """Flags of a command line that gives these options what they were given in `values`."""
+  found = []
+  for option in options:
+    if option.name not in values.given:
+      continue
+    value = values[option.name]
+    if option.kind == "boolean":
+      found.append(f"--{'' if value else 'no'}{option.name}")
+    else:
+      found += [f"--{option.name}={x}" for x in (value if option.many else [value])]
+  return found
+
+
 def _is_flagfile(argument):
   return argument.lstrip("-").startswith("flagfile=")
 

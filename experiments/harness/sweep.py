@@ -120,6 +120,11 @@ def _read(values):
       f"--defense={defense.value} works on probabilities, and --attack={attack.name} sees "
       f"logits: pass --attack=carlini_wagner, or leave it out"
     )
+  if defense.ensemble > 1 and (attack.spec.access == "logits" or classifier.host_model):
+    raise ValueError(
+      f"--ensemble averages probabilities of a model in JAX: leave it out with "
+      f"{'--host_model' if classifier.host_model else f'--attack={attack.name}'}"
+    )
   if values["trace"] and classifier.host_model:
     raise ValueError(
       "--trace replays trials, which would ask --host_model all over again: leave one out"
@@ -270,16 +275,26 @@ def _load(asked, variants):
   return model, others, test
 
 
-def run(asked: SweepRequest) -> None:
-  """Does an attack main's request: attacks, ledgers, table and figures."""
+def check(asked: SweepRequest) -> tuple:
+  """The defense, its strengths and the attacks of a request, as far as they are possible.
+
+  Raises:
+    ValueError: they are not; no model was loaded and nothing asked.
+  """
   defense, strengths = defenses.load(asked.defense)
   variants = attacks.plan(asked.attack, _victim(asked, defense))
   cells.check_budget(
     variants, *classifiers.shapes(asked.classifier, asked.images), asked.attack.max_queries
   )
+  return variants, defense, strengths
+
+
+def run(asked: SweepRequest) -> None:
+  """Does an attack main's request: attacks, ledgers, table and figures."""
+  found = check(asked)
   records.make_folder(asked.out)
   with locks.only_writer(asked.out, "--out", jax.process_index()):
-    _run(asked, variants, defense, strengths)
+    _run(asked, *found)
 
 
 def _run(asked, variants, defense, strengths):
@@ -336,7 +351,8 @@ def _attack_model(asked, model, others, test, variants, defense, strengths):
       other = variant.substitute and others[variant.substitute]
       planned.append(cells.cell(common, variant, other))
   with jax.enable_x64(variants[0].float64):
-    slots = asked.slots_per_device or engine.choose_slots(variants[0].attack, *planned[0][1:])
+    filling = engine.choose_slots(variants[0].attack, *planned[0][1:]) // asked.defense.ensemble
+    slots = asked.slots_per_device or max(1, filling)
     limits.check_slots(slots, cells.bytes_per_slot(planned[0]))
   ledger = _open_folder(asked, model, others, test, defense, strengths, slots)
   # Records of others are refused before anything is asked.

@@ -107,6 +107,11 @@ def _row(ledger, keys, white_box, members):
   return row
 
 
+def is_blind(summary: dict) -> bool:
+  """Whether an attack failed whose steps mostly learnt nothing: no evidence of robustness."""
+  return summary["zero_gradients"] > _MOSTLY and summary["clean_success"] < _MOSTLY
+
+
 def _blind_steps(summary: dict) -> str:
   """The share of steps that learnt nothing, for a table."""
   found = summary["zero_gradients"]
@@ -120,7 +125,7 @@ def _blind_sentences(
   found: dict[str, list[str]] = {}
   for members in groups:
     summary = records.summarise(members)
-    if summary["zero_gradients"] > _MOSTLY and summary["clean_success"] < _MOSTLY:
+    if is_blind(summary):
       found.setdefault(members[0]["attack"], []).append(_where(ledger, keys, members[0], summary))
   return [
     f"**Blind:** most steps of {attack} learnt nothing from the answers at {'; '.join(places)}. "

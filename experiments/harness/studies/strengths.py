@@ -18,7 +18,16 @@ _PRECISION = 1e-3  # of a strength, relative
 
 
 class NoSuchStrengthError(ValueError):
-  """No strength of this defense costs that much."""
+  """No strength of this defense costs that much.
+
+  Attributes:
+    nearest: of the defense's own sweep, the strength to take instead: the weakest where it is
+      too dear, else the strongest.
+  """
+
+  def __init__(self, message: str, nearest: float):
+    super().__init__(message)
+    self.nearest = nearest
 
 
 def of_defense(
@@ -51,7 +60,7 @@ def of_defense(
     try:
       found.append(about | calibrate(changed, defense, len(test.labels), drop))
     except NoSuchStrengthError as error:
-      found.append(about | {"strength": None, "why": str(error)})
+      found.append(about | {"strength": None, "why": str(error), "nearest": error.nearest})
   return found
 
 
@@ -145,14 +154,16 @@ def calibrate(
   if costs(weakest) > drop:
     raise NoSuchStrengthError(
       f"even its weakest strength, {weakest:g}, costs {costs(weakest):.4f}: it cannot be "
-      f"calibrated to cost {drop:g}"
+      f"calibrated to cost {drop:g}",
+      weakest,
     )
   search = lambda number: _crossing(defense, path, lambda s: cost(s)[number], drop)
   strength, dearer = search(0)
   if dearer is None:
     raise NoSuchStrengthError(
       f"even at strength {strength:g} it costs {costs(strength):.4f}: it cannot be calibrated to "
-      f"cost {drop:g}, so choose its strength by what it does to attacks"
+      f"cost {drop:g}, so choose its strength by what it does to attacks",
+      float(defense.default[-1]),
     )
   earliest = search(2)[0] if cost(weakest)[2] <= drop else weakest
   latest = search(1)[1]
