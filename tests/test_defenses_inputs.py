@@ -116,6 +116,10 @@ def test_sizes_of_resizing_follow_from_the_strength():
   )
   np.testing.assert_array_equal(at(0.0), images.reshape(3, -1))
   assert (at(1.0) != images.reshape(3, -1)).any()
+  own = defenses.resize_pad(size=None)
+  assert own.default == defenses.resize_pad(size=28).default
+  seen = _seen(lambda oracle: own.wrap(oracle, own.settings(2.0)), images)
+  np.testing.assert_array_equal(seen, at(2.0))
   with pytest.raises(ValueError, match="from 0 to 27"):
     defenses.resize_pad(size=28).settings(28.0)
   with pytest.raises(ValueError, match="at least 1"):

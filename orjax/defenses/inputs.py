@@ -14,6 +14,8 @@ from orjax.types import Oracle
 
 ROUNDINGS = ("round", "floor")
 
+_LARGEST_SIDE = 2**16  # of an image
+
 
 def with_input_noise(oracle: Oracle, stddev: jax.Array, *, clip: bool = True) -> Oracle:
   """Random Noise Defense: answers for a noisy image, p(clip(x + stddev eps)), eps ~ N(0, I).
@@ -204,14 +206,14 @@ def with_resize_pad(
 
 
 @factory
-def resize_pad(*, size: int = 331, fill: float = 0.5, flip: bool = False) -> Defense:
+def resize_pad(*, size: int | None = 331, fill: float = 0.5, flip: bool = False) -> Defense:
   """Random resizing and padding, swept over how many pixels smaller an image may become.
 
   At the strength s the side is uniform among size - s, ..., size - 1, and `size` at 0: for
   images of 299 on a canvas of 331, 21 is the published code and 32 the paper.
 
   Args:
-    size: of the canvas; the image's own for a network with a fixed input.
+    size: of the canvas; None is the longer side of each image, for a network with a fixed input.
     fill: as in `with_resize_pad`.
     flip: as in `with_resize_pad`.
 
@@ -220,16 +222,23 @@ def resize_pad(*, size: int = 331, fill: float = 0.5, flip: bool = False) -> Def
   """
 
   def settings(pixels):
+    if size is None:
+      check_range("number of pixels", pixels, 0, _LARGEST_SIDE)
+      return {"fewer": float(pixels)}
     check_range("number of pixels", pixels, 0, size - 1)
     return {"smallest": float(size - pixels)}
 
-  default = (0.0, 21.0, 32.0) if size > 300 else (0.0, 1.0, 2.0, 3.0)[:size]
-  return Defense(
-    "resize_pad",
-    lambda oracle, setting: with_resize_pad(
-      oracle, setting["smallest"], size=size, fill=fill, flip=flip
-    ),
-    settings,
-    axis="pixels of the side",
-    default=default,
-  )
+  def wrap(oracle, setting):
+    if size is not None:
+      return with_resize_pad(oracle, setting["smallest"], size=size, fill=fill, flip=flip)
+
+    def query(key, images):
+      side = max(images.shape[1:3])
+      inner = with_resize_pad(oracle, side - setting["fewer"], size=side, fill=fill, flip=flip)
+      return inner.query(key, images)
+
+    return Oracle(query, oracle.queries_per_row)
+
+  few = (0.0, 1.0, 2.0, 3.0)
+  default = few[:size] if size is None or size <= 300 else (0.0, 21.0, 32.0)
+  return Defense("resize_pad", wrap, settings, axis="pixels of the side", default=default)
