@@ -57,7 +57,16 @@ ALLOWED = {
     "progress",
   },
   "models": {"files"},
-  "training": {"geometry", "datasets", "models", "checkpoints", "progress", "files", "evaluation"},
+  "training": {
+    "geometry",
+    "precision",
+    "datasets",
+    "models",
+    "checkpoints",
+    "progress",
+    "files",
+    "evaluation",
+  },
 }
 # Within a room, from what is below to what is above; none imports what is above it, and there
 # is no circle.
@@ -68,7 +77,7 @@ FLOORS = {
   "host": ("faults jax_internals", "endpoint", "staging", "__init__"),
   "attacks": ("solvers starts", "steps", "wrappers", "*", "__init__"),
   "engine": ("trials", "programs", "tasks", "slots snapshots", "runner", "__init__"),
-  "training": ("step", "adversary augmentation optimizers", "fit", "__init__"),
+  "training": ("step", "adversary augmentation optimizers", "fit", "distillation", "__init__"),
   "models": ("conv noise", "convnet resnet wide_resnet torchvision", "build", "__init__"),
   "theory": ("quadrature numbers", "*", "__init__"),
   "defenses": ("rows", "noise", "*", "__init__"),

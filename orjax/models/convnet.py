@@ -47,7 +47,8 @@ class ConvNet(nn.Module):
   """Blocks of conv-relu-conv-relu-pool, then dense, dropout, dense, logits.
 
   `noise_location` and `noise_stddev` say after which convolutions noise is added (before
-  the ReLU) when `noise_keys` [B] are given; `noise_stddevs` [B] override the stddev.
+  the ReLU) when `noise_keys` [B] are given, or that it is added before every one, where that
+  of the first is `noise_init_ratio` times as large; `noise_stddevs` [B] override the stddev.
   """
 
   features: tuple[int, ...]
@@ -57,6 +58,7 @@ class ConvNet(nn.Module):
   dtype: Any = jnp.float32
   noise_location: str | None = None
   noise_stddev: float = 0.0
+  noise_init_ratio: float = 1.0
 
   @nn.compact
   def __call__(self, images, train: bool = False, noise_keys=None, noise_stddevs=None):
@@ -67,6 +69,9 @@ class ConvNet(nn.Module):
     x = (images - 0.5).astype(self.dtype)
     for block, features in enumerate(self.features):
       for i, place in enumerate(("first", "second")):
+        layer = 2 * block + i
+        if noise_keys is not None and self.noise_location == "before":
+          x = add_noise(x, noise_keys, layer, stddev if layer else stddev * self.noise_init_ratio)
         x = nn.Conv(
           features,
           (3, 3),
@@ -76,7 +81,7 @@ class ConvNet(nn.Module):
           conv_general_dilated=flax_conv,
         )(x)
         if noise_keys is not None and self.noise_location in ("every", place):
-          x = add_noise(x, noise_keys, 2 * block + i, stddev)
+          x = add_noise(x, noise_keys, layer, stddev)
         x = nn.relu(x)
       odd = [(0, size % 2) for size in x.shape[1:3]]
       x = jnp.pad(x, ((0, 0), *odd, (0, 0)))  # after a ReLU zeros change no maximum

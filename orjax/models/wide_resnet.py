@@ -49,7 +49,8 @@ class WideResNet(nn.Module):
   """A 3x3 convolution, three groups of residual units, a dense layer: logits.
 
   `noise_location` and `noise_stddev` say after which convolutions noise is added when
-  `noise_keys` [B] are given: `every`, or the `first` or `second` of each unit;
+  `noise_keys` [B] are given: `every`, or the `first` or `second` of each unit; or it is added
+  `before` every one, where that of the first is `noise_init_ratio` times as large;
   `noise_stddevs` [B] override the stddev.
   """
 
@@ -59,6 +60,7 @@ class WideResNet(nn.Module):
   dtype: Any = jnp.float32
   noise_location: str | None = None
   noise_stddev: float = 0.0
+  noise_init_ratio: float = 1.0
 
   @nn.compact
   def __call__(self, images, train: bool = False, noise_keys=None, noise_stddevs=None):
@@ -71,6 +73,9 @@ class WideResNet(nn.Module):
 
     def conv(x, features, stride, place):
       nonlocal num_convs
+      if noise_keys is not None and self.noise_location == "before":
+        here = stddev if num_convs else stddev * self.noise_init_ratio
+        x = add_noise(x, noise_keys, num_convs, here)
       # N(0, 2 / (k k features)): fan-out, not truncated.
       x = nn.Conv(
         features,

@@ -3,6 +3,11 @@
 from orjax.training.adversary import pgd_adversary
 from orjax.training.adversary import STATISTICS
 from orjax.training.augmentation import crop_and_flip
+from orjax.training.augmentation import gaussian_noise
+from orjax.training.distillation import distill
+from orjax.training.distillation import FIRST_EPOCH
+from orjax.training.distillation import soft_labels
+from orjax.training.distillation import TEACHER
 from orjax.training.fit import batches
 from orjax.training.fit import check
 from orjax.training.fit import fit
@@ -16,8 +21,10 @@ from orjax.training.step import trainer
 from orjax.training.step import TrainState
 
 __all__ = [
+  "FIRST_EPOCH",
   "METRICS",
   "STATISTICS",
+  "TEACHER",
   "Adversary",
   "Stopped",
   "TrainState",
@@ -25,9 +32,12 @@ __all__ = [
   "batches",
   "check",
   "crop_and_flip",
+  "distill",
   "fit",
+  "gaussian_noise",
   "madry_optimizer",
   "pgd_adversary",
+  "soft_labels",
   "trainer",
   "zoo_optimizer",
 ]

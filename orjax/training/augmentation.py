@@ -1,5 +1,7 @@
 """What makes other images of the training images."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -22,3 +24,35 @@ def crop_and_flip(key: jax.Array, images: jax.Array, padding: int = 2) -> jax.Ar
   cropped = jax.vmap(crop)(padded, corners)
   flip = jax.random.bernoulli(flip_key, shape=(num_rows, 1, 1, 1))
   return jnp.where(flip, cropped[:, :, ::-1], cropped)
+
+
+def gaussian_noise(stddev: float, after: Callable | None = None) -> Callable:
+  """Makes an augmentation by Gaussian noise, drawn anew for every image at every step.
+
+  As in Cohen et al.'s training: every image of a batch is replaced by a noisy one, which is
+  not clipped, so that the network sees no clean image and values outside of [0, 1].
+
+  Args:
+    stddev: of the noise on each entry, in units of [0, 1].
+    after: another augmentation, `after(key, images) -> images`, that goes before the noise.
+
+  Returns:
+    `augment(key, images [B, H, W, C]) -> images`.
+
+  Raises:
+    ValueError: `stddev` is negative or not finite.
+
+  References:
+    Cohen et al. (2019), Certified Adversarial Robustness via Randomized Smoothing;
+    `code/train.py` of its repository, with 0.12 to 1.
+  """
+  if not 0 <= stddev < float("inf"):
+    raise ValueError(f"stddev must be 0 or more and finite, not {stddev}")
+
+  def augment(key, images):
+    if after is not None:
+      key, after_key = jax.random.split(key)
+      images = after(after_key, images)
+    return images + stddev * jax.random.normal(key, images.shape, images.dtype)
+
+  return augment

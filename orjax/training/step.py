@@ -26,8 +26,9 @@ class Trainer(NamedTuple):
   Attributes:
     init: `init(key) -> TrainState`.
     step: `step(key, state, images uint8 [B, H, W, C], labels [B]) -> (state, metrics)`, with
-      the same key at every step: the step's number is folded in. Metrics are the `loss` and
-      the `accuracy` of the noiseless logits on what was trained on, both [].
+      the same key at every step: the step's number is folded in. Labels may be soft: float
+      [B, K]. Metrics are the `loss` and the `accuracy` of the noiseless logits on what was
+      trained on, both [].
   """
 
   init: Callable[[jax.Array], TrainState]
@@ -39,6 +40,9 @@ Adversary = Callable[..., jax.Array]
 
 
 def cross_entropy(logits, labels):
+  """Of each row [B], against its label [B], or against probabilities [B, K] of all classes."""
+  if labels.ndim == 2:
+    return optax.softmax_cross_entropy(logits, labels)
   return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
@@ -53,6 +57,7 @@ def trainer(
   optimizer: optax.GradientTransformation,
   *,
   logit_stddev: float = 0.0,
+  temperature: float = 1.0,
   adversary: Adversary | None = None,
   augment: Callable | None = None,
 ) -> Trainer:
@@ -65,6 +70,7 @@ def trainer(
     classifier: what to train.
     optimizer: an optax optimizer over the `params` collection.
     logit_stddev: of the noise on the logits.
+    temperature: by which the logits are divided inside the loss, as in distillation.
     adversary: what makes the batch worse before it is learnt, such as `pgd_adversary`.
     augment: `augment(key, images) -> images`, before the adversary.
 
@@ -73,10 +79,12 @@ def trainer(
     the statistics of batch normalisation are those of the whole batch.
 
   Raises:
-    ValueError: `logit_stddev` is negative or not finite.
+    ValueError: `logit_stddev` is negative or not finite, or `temperature` is not above 0.
   """
   if not 0 <= logit_stddev < float("inf"):
     raise ValueError(f"logit_stddev must be 0 or more and finite, not {logit_stddev}")
+  if not 0 < temperature < float("inf"):
+    raise ValueError(f"temperature must be above 0 and finite, not {temperature}")
 
   def init(key):
     variables = classifier.init(key)
@@ -98,8 +106,13 @@ def trainer(
       logits, variables = classifier.apply_train(
         {**state.variables, "params": params}, train_key, images
       )
-      losses = cross_entropy(noisy(noise_key, logits, logit_stddev), labels)
-      return losses.mean(), (variables, (logits.argmax(-1) == labels).mean())
+      scaled = noisy(noise_key, logits, logit_stddev)
+      scaled = scaled if temperature == 1 else scaled / temperature
+      classes = labels.argmax(-1) if labels.ndim == 2 else labels
+      return cross_entropy(scaled, labels).mean(), (
+        variables,
+        (logits.argmax(-1) == classes).mean(),
+      )
 
     (loss, (variables, accuracy)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
       state.variables["params"]
