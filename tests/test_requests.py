@@ -150,7 +150,7 @@ def test_numbers_of_an_attack_are_published_ones_unless_given():
 
 
 def test_defense_by_default_is_what_makes_sense():
-  default = lambda main, *flags: mains.asked(main, *flags).defense
+  default = lambda main, *flags: mains.asked(main, *flags).defense[:2]
   assert default("blackbox_attacks") == ("output_noise", None)
   assert default("blackbox_attacks", "--variance=0.5") == ("output_noise", [0.5])
   assert default("blackbox_attacks", "--host_model=a.py:f") == ("none", None)

@@ -17,7 +17,8 @@ OPTIONS = (
     "num_epochs",
     "integer",
     None,
-    "training epochs; 50 of convnets, the recipe of the ZOO networks",
+    "training epochs; 50 of convnets, the recipe of the ZOO networks; where one is distilled, "
+    "of the teacher and of the student",
     request.HOW_MUCH,
     science=False,
     low=1,

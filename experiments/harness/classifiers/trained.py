@@ -1,5 +1,6 @@
 """Classifiers of orjax's: found where they were saved or published, or trained first."""
 
+import functools
 import os
 
 import jax
@@ -45,6 +46,7 @@ def classifier(asked: DataRequest, recipe: Recipe, dtype=jnp.float32) -> models.
     dtype=dtype,
     noise_location=recipe.inside,
     noise_stddev=recipe.stddev if recipe.inside else 0.0,
+    noise_init_ratio=recipe.init_ratio,
     **shape,
   )
 
@@ -112,8 +114,8 @@ def _train_split(asked, recipe):
   return datasets.Dataset(*(x[_NUM_VALIDATION.get(asked.dataset, 0) :] for x in split))
 
 
-def _trainer(asked, recipe, training, steps):
-  """The training step of a recipe."""
+def _fitter(asked, recipe, training, steps):
+  """What trains by a recipe, given the data and how long: `training.fit` or `distill`."""
   on_logits = 0.0 if recipe.inside else recipe.stddev
   adversary = None
   if "pgd" in recipe.trained_with:
@@ -128,14 +130,17 @@ def _trainer(asked, recipe, training, steps):
     if convnet
     else training_lib.madry_optimizer(steps)
   )
-  dtype = jnp.bfloat16 if training.bfloat16 else jnp.float32
-  return training_lib.trainer(
-    classifier(asked, recipe, dtype),
-    optimizer,
-    logit_stddev=on_logits,
-    adversary=adversary,
-    augment=None if convnet else training_lib.crop_and_flip,
+  network = classifier(asked, recipe, jnp.bfloat16 if training.bfloat16 else jnp.float32)
+  if recipe.trained_with == "distillation":
+    distill = functools.partial(training_lib.distill, network, optimizer)
+    return functools.partial(distill, temperature=recipe.temperature)
+  augment = None if convnet else training_lib.crop_and_flip
+  if recipe.image_stddev:
+    augment = training_lib.gaussian_noise(recipe.image_stddev, after=augment)
+  trainer = training_lib.trainer(
+    network, optimizer, logit_stddev=on_logits, adversary=adversary, augment=augment
   )
+  return functools.partial(training_lib.fit, trainer)
 
 
 def train(
@@ -163,8 +168,7 @@ def train(
   files.make_folder(path, "pass another folder for the model (--model_dir)")
   with locks.only_writer(path, "--model_dir", jax.process_index()), signals.postponed() as came:
     try:
-      return training_lib.fit(
-        _trainer(asked, recipe, training, steps),
+      return _fitter(asked, recipe, training, steps)(
         split,
         seed=seed,
         num_steps=steps,

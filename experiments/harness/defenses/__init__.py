@@ -9,6 +9,7 @@ from typing import NamedTuple
 from harness import own
 from harness import request
 from harness.request import Option
+from orjax.defenses import mean_answer
 from orjax.threats import Defense
 
 _MOST = 3.4e38  # about the largest number of float32
@@ -43,6 +44,17 @@ OPTIONS = (
     low=0,
     science=False,
   ),
+  Option(
+    "ensemble",
+    "integer",
+    1,
+    "answers of a random defense that the server averages into the one it gives, charged as one; "
+    "random self-ensembles (inner_noise of a network of --trained_with=rse) take about 10; "
+    "--rows_per_call bounds the memory of many",
+    request.HOW_MUCH,
+    low=1,
+    high=2**16,
+  ),
 )
 
 
@@ -52,10 +64,12 @@ class DefenseRequest(NamedTuple):
   Attributes:
     value: a name, or the user's factory.
     strengths: as asked for; None for the defense's own.
+    ensemble: answers that the server averages into one.
   """
 
   value: str
   strengths: list[float] | None
+  ensemble: int = 1
 
 
 @functools.cache
@@ -103,8 +117,11 @@ def read(values: request.Values, default: str, strengths: list[float] | None) ->
     raise ValueError("--variance and --strength say the same: pass one of them")
   if value == "none" and any(values["strength"] or ()):
     raise ValueError("--strength needs a --defense that has one: leave it out")
+  if value == "none" and values["ensemble"] > 1:
+    raise ValueError("--ensemble averages what a random --defense answers: leave it out")
   given = values["variance"] or values["strength"]
-  return found._replace(strengths=given or (strengths if value == default else None))
+  strengths = given or (strengths if value == default else None)
+  return found._replace(strengths=strengths, ensemble=values["ensemble"])
 
 
 def read_name(value: str) -> DefenseRequest:
@@ -136,6 +153,8 @@ def load(asked: DefenseRequest) -> tuple[Defense, list[float]]:
       f"--defense={asked.value}: the factory must return an orjax.threats.Defense, not "
       f"{type(defense).__name__}"
     )
+  if asked.ensemble > 1:
+    defense = mean_answer(defense, asked.ensemble)
   strengths = list(map(float, asked.strengths or defense.default))
   for strength in strengths:
     _check_setting(asked.value, defense, strength)

@@ -148,8 +148,9 @@ def _row_of_table2(ledger):
 
 
 def _row_of_table4(ledger, stddev, members):
-  dataset, network, _ = _network(ledger)
+  dataset, network, trained_with = _network(ledger)
   place, in_training = ledger.request["noise_location"], ledger.request["stddev"]
+  place = "before every" if trained_with == "rse" else place
   accuracy = ledgers.accuracy(ledger, stddev)
   as_trained = stddev == in_training
   return [
