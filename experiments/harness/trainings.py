@@ -3,9 +3,7 @@
 from typing import Any
 from typing import NamedTuple
 
-from harness import recipes
 from harness import request
-from harness.recipes import Recipe
 from harness.request import DataRequest
 from harness.request import Option
 
@@ -129,32 +127,13 @@ def adversary(asked: DataRequest, training: Training) -> dict:
   return {**numbers, "num_steps": training.adversary_steps or numbers["num_steps"]}
 
 
-def num_steps(recipe: Recipe, training: Training, num_examples: int) -> int:
+def num_steps(network: str, training: Training, num_examples: int) -> int:
   """Training steps: as asked for, or the published number."""
   if training.num_steps:
     return training.num_steps
-  if recipe.network == "convnet" or training.num_epochs:
+  if network == "convnet" or training.num_epochs:
     return (training.num_epochs or 50) * (num_examples // training.batch_size)
   return 80_000
-
-
-def meta(asked: DataRequest, recipe: Recipe, training: Training, steps: int, seed: int) -> dict:
-  """Facts that identify a training, for its checkpoint."""
-  facts = {
-    "model": recipes.name(asked, recipe),
-    "dataset": asked.name,
-    "batch_size": training.batch_size,
-    "seed": seed,
-    **({"bfloat16": True} if training.bfloat16 else {}),
-  }
-  if "pgd" in recipe.trained_with:
-    facts["adversary"] = {
-      **adversary(asked, training),
-      "statistics": training.adversary_statistics,
-      "noisy": training.noisy_adversary,
-    }
-  # The milestones of the learning rate depend on the number of steps.
-  return facts if recipe.network == "convnet" else {**facts, "scheduled_steps": steps}
 
 
 def difference(facts: dict, training: Training, num_images: int) -> tuple[str, Any, Any] | None:

@@ -1,22 +1,19 @@
 """The networks that lie in experiments/networks, each with its card."""
 
+from collections.abc import Callable
 import pathlib
+from typing import Any
 
 import jax
 
-from harness import recipes
-from harness import trainings
-from harness.recipes import Recipe
-from harness.request import DataRequest
-from harness.trainings import Training
 from orjax import checkpoints
 from orjax import networks
 
 FOLDER = pathlib.Path(__file__).parents[2] / "networks"
 
 
-def publish(folder: str, recipe: Recipe, saved: checkpoints.Checkpoint) -> pathlib.Path:
-  """Writes a trained network and its card; returns where."""
+def publish(folder: str, recipe: Any, saved: checkpoints.Checkpoint) -> pathlib.Path:
+  """Writes a network that was trained by a `recipes.Recipe`, and its card; returns where."""
   path = pathlib.Path(folder, saved.meta["model"] + ".safetensors").expanduser()
   card = {**saved.meta, "recipe": recipe._replace(substitute=False)._asdict()}
   networks.publish(path, trained_variables(saved), card)
@@ -29,14 +26,10 @@ def trained_variables(saved: checkpoints.Checkpoint):
   return state["variables"] if isinstance(state, dict) else state.variables
 
 
-def find(
-  asked: DataRequest, recipe: Recipe, training: Training, num_images: int
-) -> pathlib.Path | None:
-  """Where the network of a recipe is published, trained as is asked for; None if nowhere."""
-  path = FOLDER / f"{recipes.name(asked, recipe)}.safetensors"
-  if not path.exists():
-    return None
-  return None if trainings.difference(networks.card_of(path), training, num_images) else path
+def find(name: str, differs: Callable[[dict], Any]) -> pathlib.Path | None:
+  """Where a network is published, by its name; None if nowhere, or if its card differs."""
+  path = FOLDER / f"{name}.safetensors"
+  return path if path.exists() and not differs(networks.card_of(path)) else None
 
 
 def load(path: str | pathlib.Path, name: str, expected) -> checkpoints.Checkpoint:

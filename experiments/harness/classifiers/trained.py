@@ -85,7 +85,7 @@ def load(
     saved = checkpoints.load(path, meta={"model": name, "dataset": asked.name})
     if saved is None and not retrain:
       wanted = Training() if as_it_is else training
-      source = published.find(asked, recipe, wanted, num_images)
+      source = published.find(name, lambda card: trainings.difference(card, wanted, num_images))
   if source is not None:
     saved = published.load(source, name, shapes)
     variables = saved.state
@@ -143,6 +143,25 @@ def _fitter(asked, recipe, training, steps):
   return functools.partial(training_lib.fit, trainer)
 
 
+def _meta(asked, recipe, training, steps, seed):
+  """Facts that identify a training, for its checkpoint."""
+  facts = {
+    "model": recipes.name(asked, recipe),
+    "dataset": asked.name,
+    "batch_size": training.batch_size,
+    "seed": seed,
+    **({"bfloat16": True} if training.bfloat16 else {}),
+  }
+  if "pgd" in recipe.trained_with:
+    facts["adversary"] = {
+      **trainings.adversary(asked, training),
+      "statistics": training.adversary_statistics,
+      "noisy": training.noisy_adversary,
+    }
+  # The milestones of the learning rate depend on the number of steps.
+  return facts if recipe.network == "convnet" else {**facts, "scheduled_steps": steps}
+
+
 def train(
   model_dir: str, asked: DataRequest, recipe: Recipe, training: Training, seed: int
 ) -> checkpoints.Checkpoint:
@@ -150,7 +169,7 @@ def train(
   path = folder(model_dir, asked, recipe)
   network = classifier(asked, recipe)
   split = _train_split(asked, recipe)
-  steps = trainings.num_steps(recipe, training, len(split.labels))
+  steps = trainings.num_steps(recipe.network, training, len(split.labels))
   training_lib.check(len(split.labels), training.batch_size, steps, jax.device_count())
 
   def at_test_time(variables, key, images):
@@ -175,7 +194,7 @@ def train(
         batch_size=training.batch_size,
         directory=path,
         apply=at_test_time,
-        meta=trainings.meta(asked, recipe, training, steps, seed),
+        meta=_meta(asked, recipe, training, steps, seed),
         test=data.train_and_test(asked)[1],
         seconds_between_saves=training.seconds_between_saves,
         should_stop=came,
