@@ -42,7 +42,10 @@ def write(path, found, *, axis="noise variance", accuracy=None, **request):
   about = {"axis": axis, "devices": ["cpu"], "training": {"num_steps": 123, "device": "1 x abacus"}}
   records.check_manifest(path, request, about)
   accuracy = accuracy or dict.fromkeys(strengths, 0.9)
-  known = {f"{s:g}": {"accuracy": a, "interval": [a - 0.01, a + 0.01]} for s, a in accuracy.items()}
+  known = {
+    f"{s:g}": {"accuracy": a, "interval": [a - 0.01, a + 0.01], "num_images": 1000}
+    for s, a in accuracy.items()
+  }
   records.write_json(path / "accuracy.json", known)
   ledger = records.Ledger(path)
   for record in found:

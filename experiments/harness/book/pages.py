@@ -1,0 +1,174 @@
+"""The book as Markdown and as HTML: each figure beside the paper's numbers and sentences."""
+
+from collections import Counter
+from collections.abc import Mapping
+import html
+import os
+import pathlib
+from typing import NamedTuple
+
+from harness.book import evidence
+from harness.book import runs
+from harness.book.evidence import Found
+from harness.book.rows import Row
+from harness.report import tables
+from orjax import files
+
+_STYLE = (
+  "body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
+  "table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #ccc;padding:.2em .6em;"
+  "text-align:left}img{max-width:100%}code{font-size:.85em}.same{background:#e6f4e6}"
+  ".differs{background:#fbe5e1}.open{background:#f3f3f3}"
+)
+_LOOKS = {"inside the interval": "same", "same direction": "same", "differs": "differs"}
+_TINY = (
+  "At this scale scikit-learn's digits stand for every data set, and a few images for all: it "
+  "shows that everything runs, and no number of it is comparable with the paper's."
+)
+
+
+class Chapter(NamedTuple):
+  """A row, and what became of it.
+
+  Attributes:
+    row: of the book.
+    found: its claims.
+    lines: of its commands, with the minutes they took, or why they did not run.
+    pictures: below the book's folder.
+    missing: why there is nothing, or None.
+  """
+
+  row: Row
+  found: list[Found]
+  lines: list[tuple[str, str]]
+  pictures: list[str]
+  missing: str | None
+
+
+def chapter(row: Row, scale: str, out: pathlib.Path, done: Mapping[str, dict]) -> Chapter:
+  """What became of a row at some scale."""
+  planned = row.runs.get(scale, ())
+  folders = {run.name: out / row.folder(run) for run in planned}
+  lines = []
+  for run in planned:
+    known = done.get(row.folder(run))
+    if known is None:
+      told = "not run"
+    elif known["failure"]:
+      told = f"failed: {known['failure']}"
+    else:
+      told = f"{known['minutes']:.1f} minutes"
+    line = " ".join(runs.command(runs.Planned(row.folder(run), run), pathlib.Path("OUT"), []))
+    lines.append((f"python {line}", told))
+  pictures = [
+    os.fspath(path.relative_to(out))
+    for path in dict.fromkeys(
+      p for folder in folders.values() for p in sorted(folder.glob("*.png"))
+    )
+    if path.name != "pictures.png"
+  ]
+  found = [evidence.judged(claim, folders) for claim in row.claims]
+  return Chapter(row, found, lines, pictures, row.why_not.get(scale))
+
+
+def write(chapters: list[Chapter], out: pathlib.Path, scale: str) -> str:
+  """Writes book.md and book.html; returns a summary of a line a row.
+
+  Args:
+    chapters: of the book.
+    out: its folder.
+    scale: of all runs.
+  """
+  about = _hardware(chapters, out, scale)
+  counts = Counter(found.agreement for each in chapters for found in each.found)
+  head = ", ".join(f"{number} {name}" for name, number in counts.most_common())
+  note = f"{_TINY}\n\n" if scale == "tiny" else ""
+  text = (
+    f"# The paper's figures and tables ({scale})\n\n{about}. Of all claims: {head}.\n\n{note}"
+    f"{evidence.RULE}\n\n" + "\n".join(map(_markdown, chapters))
+  )
+  files.write_text(out / "book.md", text)
+  body = "\n".join(map(_html, chapters))
+  files.write_text(
+    out / "book.html",
+    f"<!doctype html><meta charset='utf-8'><title>The paper's figures and tables</title>"
+    f"<style>{_STYLE}</style><h1>The paper's figures and tables ({scale})</h1>"
+    f"<p>{html.escape(about)}. Of all claims: {html.escape(head)}.</p><p>{note}</p>"
+    f"<p>{_emphasised(evidence.RULE)}</p>{body}",
+  )
+  rows = [[each.row.name, each.row.title, _agreements(each)] for each in chapters]
+  return tables.markdown(["row", "what", "agreement"], rows)
+
+
+def _hardware(chapters, out, scale):
+  """Devices and versions of JAX that the manifests name."""
+  folders = {
+    out / each.row.folder(run) for each in chapters for run in each.row.runs.get(scale, ())
+  }
+  found = set()
+  for folder in folders:
+    manifest = folder / "manifest.json"
+    if manifest.exists():
+      about = files.read_json(manifest, advice="remove the folder").get("about", {})
+      devices = ", ".join(sorted(set(about.get("devices", []))))
+      found.add(f"{devices}, jax {about.get('versions', {}).get('jax', '?')}")
+  return "; ".join(sorted(found)) or "Nothing was run yet"
+
+
+def _agreements(each):
+  if not each.found:
+    return "shown, nothing to compare" if each.pictures else "not run"
+  counts = Counter(found.agreement for found in each.found)
+  return ", ".join(f"{number} {name}" for name, number in counts.most_common())
+
+
+_HEADER = ["claim", "paper", "here (95 %)", "compared with", "agreement"]
+
+
+def _cells(found):
+  claim = found.claim
+  against = (
+    "-" if claim.direction is None else f"{claim.direction} than {found.against or 'not run'}"
+  )
+  return [
+    claim.text,
+    "in words" if claim.paper is None else f"{claim.paper:g}",
+    str(found.measured or "not run"),
+    against,
+    found.agreement,
+  ]
+
+
+def _markdown(each):
+  row = each.row
+  lines = [f"## {row.name}: {row.title}", "", f"Paper: {row.paper}", ""]
+  if each.found:
+    lines += [tables.markdown(_HEADER, [_cells(found) for found in each.found]), ""]
+  if each.missing:
+    lines += [f"Not run: {each.missing}.", ""]
+  lines += [f"![{row.title}]({picture})" for picture in each.pictures]
+  lines += ["", *(f"- `{line}`: {told}" for line, told in each.lines), ""]
+  return "\n".join(lines)
+
+
+def _html(each):
+  row, escape = each.row, html.escape
+  lines = [f"<h2>{row.name}: {escape(row.title)}</h2><p>Paper: {escape(row.paper)}</p>"]
+  if each.found:
+    head = "".join(f"<th>{escape(name)}</th>" for name in _HEADER)
+    lines.append(f"<table><tr>{head}</tr>")
+    for found in each.found:
+      look = _LOOKS.get(found.agreement, "open")
+      cells = "".join(f"<td>{escape(cell)}</td>" for cell in _cells(found))
+      lines.append(f"<tr class='{look}'>{cells}</tr>")
+    lines.append("</table>")
+  if each.missing:
+    lines.append(f"<p>Not run: {escape(each.missing)}.</p>")
+  lines += [f"<img src='{escape(x)}' alt='{escape(row.title)}'>" for x in each.pictures]
+  items = "".join(f"<li><code>{escape(line)}</code>: {escape(told)}" for line, told in each.lines)
+  return "\n".join([*lines, f"<ul>{items}</ul>"])
+
+
+def _emphasised(text):
+  parts = html.escape(text).split("*")
+  return "".join(f"<em>{x}</em>" if i % 2 else x for i, x in enumerate(parts))
