@@ -215,6 +215,14 @@ SHOWN = {
       Column(worst),
     ],
   ),
+  ("decision_mnist", 0): Shown(
+    [
+      _of(f"decision_mnist/{attack}", strength=x)
+      for attack in ("hop_skip_jump", "pop_skip_jump")
+      for x in _VARIANCES
+    ],
+    [None, None, *map(Column, (CLAIMED, CLEAN, DEFENDED, distance, accuracy))],
+  ),
   ("figure13_mnist", 0): Shown(
     [_of(f"figure13_mnist/stddev_{x}") for x in ("none", 10, 100, 1000)],
     [
