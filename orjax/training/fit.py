@@ -240,7 +240,8 @@ class _Log:
     means = {name: float(np.mean([metrics[name] for metrics in window])) for name in window[0]}
     if not np.isfinite(means["loss"]):
       raise FloatingPointError(
-        f"the loss is {means['loss']} at step {step}: lower the learning rate or check the data"
+        f"the loss is {means['loss']} at step {step}: lower the learning rate or the noise in "
+        f"training, or check the data"
       )
     if jax.process_index() == 0:
       # JSON has no infinity: a mean that is none is null.
