@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import mains
+import numpy as np
 import pytest
 
 from harness import classifiers
@@ -103,12 +104,28 @@ def test_recipes_and_names(flags, recipe, name):
     (
       "blackbox_attacks",
       ["--host_model=a.py:f", "--defense=output_noise", "--ensemble=2"],
-      "--ensemble averages probabilities of a model in JAX: leave it out with --host_model",
+      "--ensemble averages probabilities of a model in JAX: leave it out",
     ),
     (
       "whitebox_attacks",
       ["--attack=pgd", "--trained_with=rse", "--stddev=1", "--ensemble=2"],
-      "of a model in JAX: leave it out with --attack=pgd",
+      "--ensemble averages probabilities of a model in JAX",
+    ),
+    ("blackbox_attacks", ["--answers=logits"], "--answers=logits needs --objective=margin"),
+    (
+      "blackbox_attacks",
+      ["--answers=logits", "--objective=margin", "--defense=output_noise"],
+      "works on probabilities, and --answers=logits are logits: leave one out",
+    ),
+    (
+      "blackbox_attacks",
+      ["--answers=logits", "--objective=margin", "--host_model=a.py:f"],
+      "--host_model is for attacks that only ask: pass a --model in JAX",
+    ),
+    (
+      "whitebox_attacks",
+      ["--attack=pgd", "--answers=logits"],
+      "--answers is not for --attack=pgd, which sees logits: leave it out",
     ),
     ("blackbox_attacks", ["--ensemble=0"], "--ensemble=0 must be at least 1"),
   ],
@@ -195,6 +212,21 @@ def test_a_distilled_network_is_trained_once_and_its_student_is_attacked(folder)
     load(mains.asked("blackbox_attacks", *flags, "--num_steps=30"))
   with pytest.raises(ValueError, match="has scheduled_steps=20, not 30"):
     mains.run("train_classifier", *flags, "--num_steps=30")
+
+
+def test_zoo_is_blind_to_saturated_probabilities_and_sees_logits(digits_model, tmp_path):
+  """Logits as large as a distilled network's, of which float32 makes zeros and ones."""
+  saved = checkpoints.load(digits_model[2])
+  params = saved.state["variables"]["params"]
+  params["Dense_2"] = {name: 50 * x for name, x in params["Dense_2"].items()}
+  checkpoints.save(tmp_path / "convnet_digits", saved.state, saved.meta)
+  blind = {}
+  for answers in ("probabilities", "logits"):
+    found = _attack(
+      tmp_path, tmp_path / answers, f"--answers={answers}", "--objective=margin", "--defense=none"
+    )
+    blind[answers] = np.mean([record["zero_gradients"] for record in found])
+  assert blind["probabilities"] > 0.9 and blind["logits"] < 0.1
 
 
 def test_augmentation_trains_on_noisy_images_and_answers_without(folder, monkeypatch):

@@ -111,7 +111,7 @@ def cell(common: Attacked, variant: Variant, other: Model | None) -> Cell:
     other = other and in_float64(other, common.rows_per_call)
     images = images.astype(np.float64)
   # White-box PGD looks at logits; so do its verdicts: without noise their order is the same.
-  answers = model.logits if common.attack.spec.access == "logits" else model.clean
+  answers = model.logits if common.attack.sees_logits else model.clean
   assert answers, "a model outside JAX is refused before"
   served = (lambda v: _clipped(answers(v))) if common.attack.server_clips else answers
   threats = threat_model(

@@ -110,26 +110,23 @@ def _read(values):
   classifier = classifiers.read(values, images)
   attack = attacks.read(values, images)
   default, strengths = "output_noise", None
-  if classifier.host_model or attack.spec.access == "logits":
+  if classifier.host_model or attack.sees_logits:
     default = "none"
   if classifier.recipe and classifier.recipe.inside:
     default, strengths = "inner_noise", [classifier.recipe.stddev]
   defense = defenses.read(values, default, strengths)
-  if attack.spec.access == "logits" and defense.value not in ("none", "inner_noise"):
+  if attack.sees_logits and defense.value not in ("none", "inner_noise"):
+    who = "--answers=logits are" if attack.answers == "logits" else f"--attack={attack.name} sees"
     raise ValueError(
-      f"--defense={defense.value} works on probabilities, and --attack={attack.name} sees "
-      f"logits: pass --attack=carlini_wagner, or leave it out"
+      f"--defense={defense.value} works on probabilities, and {who} logits: leave one out"
     )
-  if defense.ensemble > 1 and (attack.spec.access == "logits" or classifier.host_model):
-    raise ValueError(
-      f"--ensemble averages probabilities of a model in JAX: leave it out with "
-      f"{'--host_model' if classifier.host_model else f'--attack={attack.name}'}"
-    )
+  if defense.ensemble > 1 and (attack.sees_logits or classifier.host_model):
+    raise ValueError("--ensemble averages probabilities of a model in JAX: leave it out")
   if values["trace"] and classifier.host_model:
     raise ValueError(
       "--trace replays trials, which would ask --host_model all over again: leave one out"
     )
-  if attack.spec.access != "answers" and classifier.host_model:
+  if (attack.spec.access != "answers" or attack.sees_logits) and classifier.host_model:
     raise ValueError("--host_model is for attacks that only ask: pass a --model in JAX")
   if values["trace"] and attack.numbers.get("stop_at_success"):
     raise ValueError("--trace of PGD needs --nostop_at_success: all its steps are shown")

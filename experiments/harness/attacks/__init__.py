@@ -77,7 +77,14 @@ def read(values: request.Values, images: DataRequest) -> AttackRequest:
     numbers,
     own,
     values.given,
+    values["answers"],
   )
+  if spec.access == "logits":
+    request.refuse_unneeded(values, ["answers"], f"is not for --attack={name}, which sees logits")
+  elif found.sees_logits and numbers["objective"] != "margin":
+    raise ValueError(
+      "--answers=logits needs --objective=margin: the other losses are of probabilities"
+    )
   if spec.plan is None:
     shared.objective(numbers, values.given, found.targeted)
   return found
@@ -103,6 +110,7 @@ def science(asked: AttackRequest) -> dict:
     "max_queries": asked.max_queries,
     "num_samples": asked.num_samples,
     "server_clips": asked.server_clips,
+    "answers": asked.answers,
     **asked.numbers,
     **lists,
     **swept,

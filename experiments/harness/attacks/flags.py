@@ -42,6 +42,15 @@ SHARED = (
     high=10**6,
   ),
   Option("server_clips", "boolean", False, "the server clips images to [0, 1] before it looks"),
+  Option(
+    "answers",
+    "enum",
+    "probabilities",
+    "what the server answers: logits are for --objective=margin, without a defense or with "
+    "inner_noise; probabilities of float32 are flat where a logit leads by over 69, as most do of "
+    "a distilled network",
+    choices=("probabilities", "logits"),
+  ),
 )
 
 # What attackers of probabilities minimise.

@@ -118,6 +118,7 @@ class AttackRequest(NamedTuple):
     numbers: of `spec.build`, and what the objective is.
     own: values of the spec's own options.
     given: flags that were given.
+    answers: what the server answers, probabilities or logits.
   """
 
   name: str
@@ -130,3 +131,9 @@ class AttackRequest(NamedTuple):
   numbers: dict[str, Any]
   own: dict[str, Any]
   given: frozenset[str]
+  answers: str = "probabilities"
+
+  @property
+  def sees_logits(self) -> bool:
+    """Whether the attacker's answers are logits."""
+    return self.answers == "logits" or self.spec.access == "logits"
