@@ -4,6 +4,8 @@ Each works on one image; `loss_fn(key, points [N, ...]) -> losses [N], answers [
 asks the oracle, with noise of its own for every point.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -12,7 +14,9 @@ from orjax.types import Estimator
 from orjax.types import GradientEstimate
 
 
-def central_points(x: jax.Array, coordinates: jax.Array, spacing: float) -> jax.Array:
+def central_points(
+  x: jax.Array, coordinates: jax.Array, spacing: jax.typing.ArrayLike
+) -> jax.Array:
   """The points of a central difference along some coordinates.
 
   Args:
@@ -31,7 +35,7 @@ def central_points(x: jax.Array, coordinates: jax.Array, spacing: float) -> jax.
 
 
 def central_differences(
-  losses: jax.Array, spacing: float
+  losses: jax.Array, spacing: jax.typing.ArrayLike
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Value [], slopes [B] and curvatures [B] from the losses [2B + 1] at `central_points`.
 
@@ -73,7 +77,13 @@ def finite_difference(*, num_coordinates: int, spacing: float = 1e-4) -> Estimat
 
 
 @factory
-def nes(*, num_pairs: int = 25, smoothing: float = 1e-3) -> Estimator:
+def nes(
+  *,
+  num_pairs: int = 25,
+  smoothing: jax.typing.ArrayLike = 1e-3,
+  directions: Callable[[jax.Array, int, jax.Array], jax.Array] | None = None,
+  gain: Callable[[jax.Array], jax.Array] | None = None,
+) -> Estimator:
   """Antithetic natural evolution strategies: the gradient of a smoothed loss.
 
   mean over pairs of (L(x + s u) - L(x - s u)) u / 2 s with u ~ N(0, I): unbiased for the
@@ -84,7 +94,9 @@ def nes(*, num_pairs: int = 25, smoothing: float = 1e-3) -> Estimator:
 
   Args:
     num_pairs: m, mirrored pairs of points.
-    smoothing: s, in the image's units.
+    smoothing: s, in the image's units; may be traced.
+    directions: `directions(key, num, image) -> [num, *image.shape]`, instead of N(0, I).
+    gain: `gain(image) -> []`, which the gradient is multiplied by; 1 without it.
 
   Returns:
     An `Estimator` that also asks about the image itself, as the success test.
@@ -95,8 +107,11 @@ def nes(*, num_pairs: int = 25, smoothing: float = 1e-3) -> Estimator:
 
   def estimate(key, loss_fn, image):
     direction_key, loss_key = jax.random.split(key)
-    directions = jax.random.normal(direction_key, (num_pairs, *image.shape), image.dtype)
-    offsets = smoothing * directions
+    if directions is None:
+      drawn = jax.random.normal(direction_key, (num_pairs, *image.shape), image.dtype)
+    else:
+      drawn = directions(direction_key, num_pairs, image)
+    offsets = smoothing * drawn
     points = jnp.concatenate([image[None], image[None] + offsets, image[None] - offsets])
     losses, answers = loss_fn(loss_key, points)
     value, slopes, _ = central_differences(losses, smoothing)
@@ -105,8 +120,9 @@ def nes(*, num_pairs: int = 25, smoothing: float = 1e-3) -> Estimator:
     known = jnp.isfinite(losses[1:])
     mean = jnp.where(known, losses[1:], 0).sum() / jnp.maximum(known.sum(), 1).astype(losses.dtype)
     # Written as a sum, not a dot: its order does not depend on what else is in a batch.
-    weighted = slopes.reshape(-1, *[1] * image.ndim) * directions
-    return GradientEstimate(value, weighted.mean(0), answers[0], mean)
+    weighted = slopes.reshape(-1, *[1] * image.ndim) * drawn
+    gradient = weighted.mean(0) if gain is None else gain(image) * weighted.mean(0)
+    return GradientEstimate(value, gradient, answers[0], mean)
 
   return Estimator(estimate, 2 * num_pairs + 1)
 

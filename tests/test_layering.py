@@ -29,7 +29,7 @@ ALLOWED = {
   "host": set(),
   "defenses": {"types", "factories", "precision", "geometry", "threats"},
   "oracles": {"types", "factories", "border", "precision", "host", "defenses"},
-  "attacks": {"types", "factories", "geometry", "objectives", "estimators"},
+  "attacks": {"types", "factories", "geometry", "objectives", "estimators", "theory"},
   "verification": {"types", "precision"},
   "evaluation": {"types", "precision", "host", "datasets"},
   "engine": {

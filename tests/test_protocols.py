@@ -40,6 +40,13 @@ class Row(NamedTuple):
 
 _SEARCH = {"max_steps": 6, "binary_search_steps": 2, "check_every": 3}
 _FAR = {"start": attacks.low_frequency_noise(cells=2), "confirmations": 2}
+# A pilot of six steps of nine rows.
+_MEASURED = {
+  "max_steps": 2,
+  "binary_search_steps": 2,
+  "confirmations": 2,
+  "pilot": attacks.Pilot(num_lines=1, num_directions=1, tiles=False),
+}
 ATTACKS = {
   "zoo": Row(lambda o: attacks.zoo(o, num_coordinates=3, **_SEARCH)),
   "zoo_informed": Row(
@@ -64,6 +71,9 @@ ATTACKS = {
   "nes": Row(
     lambda o: attacks.carlini_wagner(o, estimators.nes(num_pairs=2), **_SEARCH, **_FAR),
     same_alone=False,
+  ),
+  "informed_nes": Row(
+    lambda o: attacks.informed_nes(o, num_pairs=3, **_MEASURED), same_alone=False
   ),
   "carlini_wagner": Row(lambda o: attacks.carlini_wagner(o, **_SEARCH), answers_only=False),
   "whitebox_pgd": Row(

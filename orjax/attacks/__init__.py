@@ -6,6 +6,8 @@ from orjax.attacks.apgd import apgd_targeted
 from orjax.attacks.bandits import bandits
 from orjax.attacks.carlini_wagner import carlini_wagner
 from orjax.attacks.hop_skip_jump import hop_skip_jump
+from orjax.attacks.informed import informed_nes
+from orjax.attacks.informed import informed_zoo
 from orjax.attacks.label_only import label_only
 from orjax.attacks.label_only import partial_information
 from orjax.attacks.pop_skip_jump import pop_skip_jump
@@ -28,10 +30,13 @@ from orjax.attacks.steps import pgd
 from orjax.attacks.steps import Plateau
 from orjax.attacks.whitebox_pgd import whitebox_pgd
 from orjax.attacks.wrappers import binary_search
+from orjax.attacks.wrappers import Choice
 from orjax.attacks.wrappers import confirmed
 from orjax.attacks.wrappers import in_rounds
+from orjax.attacks.wrappers import informed
 from orjax.attacks.wrappers import keep_best
 from orjax.attacks.wrappers import patience
+from orjax.attacks.wrappers import Pilot
 from orjax.attacks.wrappers import until_outside
 from orjax.attacks.wrappers import until_success
 from orjax.attacks.wrappers import within
@@ -41,7 +46,9 @@ from orjax.attacks.wrappers.votes import voted
 from orjax.attacks.zoo import zoo
 
 __all__ = [
+  "Choice",
   "CoarseToFine",
+  "Pilot",
   "Plateau",
   "Solver",
   "adam",
@@ -58,6 +65,9 @@ __all__ = [
   "descent",
   "hop_skip_jump",
   "in_rounds",
+  "informed",
+  "informed_nes",
+  "informed_zoo",
   "keep_best",
   "label_only",
   "low_frequency_noise",

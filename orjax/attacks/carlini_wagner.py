@@ -3,6 +3,8 @@
 import functools
 import math
 
+import jax
+
 from orjax import estimators
 from orjax.attacks import wrappers
 from orjax.attacks.starts import Start
@@ -26,6 +28,7 @@ def carlini_wagner(
   check_average: bool = False,
   start: Start | None = None,
   confirmations: int = 0,
+  agreement: jax.typing.ArrayLike = 0.5,
 ) -> Attack:
   """Carlini and Wagner's l2 attack, whole: the smallest l2 distance that succeeds.
 
@@ -43,7 +46,7 @@ def carlini_wagner(
     max_steps: iterations a repetition.
     check_every: iterations between abort-early checks, a tenth of max_steps in the
       reference; None never gives up.
-    check_average, start, confirmations: as in `zoo`.
+    check_average, start, confirmations, agreement: as in `zoo`.
 
   Returns:
     An `Attack` that asks `estimator.num_points + confirmations` rows a step.
@@ -72,4 +75,5 @@ def carlini_wagner(
     ),
     outside=start is not None,
     confirmations=confirmations,
+    agreement=agreement,
   )

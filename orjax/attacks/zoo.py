@@ -2,6 +2,8 @@
 
 import functools
 
+import jax
+
 from orjax.attacks import solvers
 from orjax.attacks import wrappers
 from orjax.attacks.starts import Start
@@ -19,7 +21,7 @@ def zoo(
   *,
   solver: solvers.Solver | None = None,
   num_coordinates: int = 128,
-  spacing: float = 1e-4,
+  spacing: jax.typing.ArrayLike = 1e-4,
   tanh_space: bool = False,
   initial_trade_off: float = 0.01,
   binary_search_steps: int = 9,
@@ -28,6 +30,7 @@ def zoo(
   check_average: bool = False,
   start: Start | None = None,
   confirmations: int = 0,
+  agreement: jax.typing.ArrayLike = 0.5,
   coarse: CoarseToFine | None = None,
 ) -> Attack:
   """The Zeroth Order Optimization attack, whole.
@@ -39,7 +42,7 @@ def zoo(
     objective: `objectives.log_margin` in the reference.
     solver: `adam()` by default, with ZOO's learning rate for MNIST and CIFAR10.
     num_coordinates: coordinates a step; at most the image's entries.
-    spacing: h; 1e-4 in the paper.
+    spacing: h; 1e-4 in the paper; may be traced.
     tanh_space: False for MNIST, True for CIFAR10.
     initial_trade_off: the first c.
     binary_search_steps: repetitions of the search over c.
@@ -50,6 +53,7 @@ def zoo(
     start: where each repetition begins, drawn until it is a success: see `starts`; at
       the image itself by default.
     confirmations: fresh answers, most of which must agree with a success.
+    agreement: more than this share of them, that is; may be traced.
     coarse: the modifier's sizes, if it is coarser than the image, as for ImageNet.
 
   Returns:
@@ -96,4 +100,5 @@ def zoo(
     ),
     outside=start is not None,
     confirmations=confirmations,
+    agreement=agreement,
   )

@@ -11,6 +11,7 @@ Numbers = dict[tuple[str | None, str | None], dict[str, Any]]
 # The papers' cross-entropy does worse on small images: see BUILD_NOTES.md.
 IN_A_BALL = {"max_queries": 10_000}
 _IN_A_MINUTE = {"max_queries": 100_000}  # on two cores
+_LARGER = ("mnist", "cifar10", "imagenet2012")
 
 
 def in_a_ball(table: presets.Table, imagenet: str | None = None) -> Numbers:
@@ -28,6 +29,12 @@ def searches(table: presets.Table) -> Numbers:
     key: {**(_IN_A_MINUTE if key[0] in ("digits", None) else {}), **found}
     for key, found in table.items()
   }
+
+
+def measured(**small: int) -> Numbers:
+  """A spec's numbers of an attacker who measures: of small images, and of a user's, fewer rows."""
+  few = {**_IN_A_MINUTE, "confirmations": 16, "max_steps": 500, **small}
+  return {("digits", None): few, (None, None): few, **{(name, None): {} for name in _LARGER}}
 
 
 def objective(numbers: dict[str, Any], given: frozenset[str], targeted: bool) -> Objective:
@@ -56,6 +63,19 @@ def check_search(numbers: dict[str, Any], given: frozenset[str], targeted: bool)
   if numbers["start"] == "far" and targeted:
     raise ValueError(
       "--start=far is for untargeted attacks: noise is hardly ever of the target's class"
+    )
+
+
+def check_measured(numbers: dict[str, Any], given: frozenset[str], targeted: bool) -> None:
+  """Raises ValueError for what an attacker who measures picks, or cannot do."""
+  del numbers
+  for name in ("objective", "confidence", "non_positive"):
+    if name in given:
+      raise ValueError(f"--{name} is not for an attack that picks its own loss: leave it out")
+  if targeted:
+    raise ValueError(
+      "--targeted is not for informed attacks, which come from far away: noise is hardly ever "
+      "of the target's class"
     )
 
 

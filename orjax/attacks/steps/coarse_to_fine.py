@@ -166,7 +166,7 @@ def coarse_to_fine_descent(
   *,
   trade_off: jax.Array,
   num_coordinates: int = 128,
-  spacing: float = 1e-4,
+  spacing: jax.typing.ArrayLike = 1e-4,
 ) -> Attack:
   """One iteration of ZOO on a coarse modifier a step: 2 num_coordinates + 1 rows.
 

@@ -53,7 +53,7 @@ def coordinate_descent(
   *,
   trade_off: jax.Array,
   num_coordinates: int = 128,
-  spacing: float = 1e-4,
+  spacing: jax.typing.ArrayLike = 1e-4,
   tanh_space: bool = False,
   start: Start | None = None,
 ) -> Attack:
@@ -68,7 +68,7 @@ def coordinate_descent(
     solver: how coordinates move.
     trade_off: c; may be traced.
     num_coordinates: coordinates a step.
-    spacing: h, in the modifier's units.
+    spacing: h, in the modifier's units; may be traced.
     tanh_space: the modifier is added to arctanh(image), as ZOO does for CIFAR10 and
       ImageNet; otherwise to the image, clipped to the box after every update.
     start: `start(key, image) -> image`, where the descent begins: see `starts`; at the

@@ -103,6 +103,7 @@ def smallest(
   give_up: Callable[[Attack], Attack],
   outside: bool,
   confirmations: int,
+  agreement: jax.typing.ArrayLike = 0.5,
 ) -> Attack:
   """The closest success of a descent, as ZOO and C&W put it together.
 
@@ -114,6 +115,7 @@ def smallest(
     give_up: wraps each repetition in `patience`.
     outside: whether `until_outside` is wanted.
     confirmations: see `confirmed`; 0 for none.
+    agreement: see `confirmed`.
 
   Returns:
     An `Attack`.
@@ -122,7 +124,7 @@ def smallest(
   def with_trade_off(trade_off):
     attack = make_attack(trade_off)
     if confirmations:
-      attack = confirmed(attack, objective, num_queries=confirmations)
+      attack = confirmed(attack, objective, num_queries=confirmations, agreement=agreement)
     if outside:
       attack = until_outside(attack)
     return give_up(attack)
