@@ -6,8 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_defenses_protocol import ALL
-from test_defenses_protocol import ON_ANSWERS
-from test_defenses_protocol import ON_IMAGES
 
 from conftest import linear_predict
 from conftest import linear_variables
@@ -18,8 +16,7 @@ from orjax import runner
 from orjax import threats
 from orjax.types import Oracle
 
-# Without class_noise, whose setting is no single number, and what only asks others.
-_NAMES = [*ON_ANSWERS, *ON_IMAGES, "logit_noise_cached"]
+_NAMES = list(ALL)
 
 
 def _any_of(oracle, setting):
