@@ -180,6 +180,13 @@ _NUMBERS = (
     request.HOW_MUCH,
     **_within("radius"),
   ),
+  Option(
+    "window_share",
+    "float",
+    None,
+    "Square: of the image, in the first windows",
+    **_within("window_share"),
+  ),
   Option("step_size", "float", None, "length of a step", **_within("step_size")),
   Option("momentum", "float", None, "share of the gradient that is kept", **_within("momentum")),
   Option(

@@ -6,10 +6,11 @@ from orjax import attacks
 from orjax.attacks import presets
 
 
-def build(objective, *, radius, norm="linf", comparison="cached", lead=1):
+def build(objective, *, radius, window_share, norm="linf", comparison="cached", lead=1):
   """The attack of the flags."""
-  numbers = {**presets.square(norm=norm), "radius": radius}
-  return attacks.square(objective, **numbers, comparison=comparison, lead=lead)
+  return attacks.square(
+    objective, radius=radius, window_share=window_share, norm=norm, comparison=comparison, lead=lead
+  )
 
 
 SPEC = AttackSpec(build, shared.in_a_ball(presets.SQUARE))
