@@ -42,7 +42,7 @@ OPTIONS = [
   Option(
     "attack",
     "enum",
-    ["zoo", "ql", "bandits", "square", "hop_skip_jump"],
+    ["zoo", "ql", "bandits", "square", "pop_skip_jump", "informed_nes"],
     "who attacks",
     request.HOW,
     many=True,

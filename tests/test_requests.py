@@ -42,6 +42,11 @@ _REFUSED = [
   (["--start=far", "--targeted"], "--start=far is for untargeted attacks"),
   (["--all_targets"], "--all_targets needs --targeted"),
   (["--confidence=1"], "--confidence needs --objective=margin"),
+  (["--success_margin=0.5"], "--success_margin needs --objective=margin"),
+  (
+    ["--objective=margin", "--success_margin=0.5"],
+    "success_margin must be from 0 to the confidence of 0.0, not 0.5",
+  ),
   (["--confidence=2"], "--confidence=2 must be at least 0 and at most 1"),
   (["--attack=nes", "--smoothing=0"], "--smoothing=0 must be above 0 and finite"),
   (["surplus"], "unexpected argument 'surplus': flags start with --"),

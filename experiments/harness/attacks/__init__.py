@@ -94,7 +94,8 @@ def _numbers(spec, values, images):
   """The attack's numbers, published or given, and what its objective is."""
   found = spec.defaults(images.dataset, values.by_name.get("norm"))
   if spec.access != "logits":
-    found = {"objective": "log_margin", **values.named("confidence", "non_positive"), **found}
+    own = values.named("confidence", "success_margin", "non_positive")
+    found = {"objective": "log_margin", **own, **found}
   return found | {name: values[name] for name in found if name in values.given}
 
 

@@ -72,6 +72,15 @@ OBJECTIVE = (
     high=1,
   ),
   Option(
+    "success_margin",
+    "float",
+    0.0,
+    "--objective=margin: how far a success must lead, at most --confidence: C&W's kappa where "
+    "it is that; by default the top class decides",
+    low=0,
+    high=1,
+  ),
+  Option(
     "non_positive",
     "enum",
     "clamp",

@@ -47,9 +47,12 @@ def objective(numbers: dict[str, Any], given: frozenset[str], targeted: bool) ->
   if name != "log_margin" and "non_positive" in given:
     raise ValueError("--non_positive is for --objective=log_margin: leave it out")
   if name == "margin":
-    return objectives.margin(targeted=targeted, confidence=numbers["confidence"])
-  if numbers["confidence"]:
-    raise ValueError("--confidence needs --objective=margin: log losses have none")
+    return objectives.margin(
+      targeted=targeted, confidence=numbers["confidence"], success_margin=numbers["success_margin"]
+    )
+  for flag in ("confidence", "success_margin"):
+    if numbers[flag]:
+      raise ValueError(f"--{flag} needs --objective=margin: log losses have none")
   if name == "log_margin":
     return objectives.log_margin(targeted=targeted, non_positive=numbers["non_positive"])
   if name == "cross_entropy":
@@ -69,7 +72,7 @@ def check_search(numbers: dict[str, Any], given: frozenset[str], targeted: bool)
 def check_measured(numbers: dict[str, Any], given: frozenset[str], targeted: bool) -> None:
   """Raises ValueError for what an attacker who measures picks, or cannot do."""
   del numbers
-  for name in ("objective", "confidence", "non_positive"):
+  for name in ("objective", "confidence", "success_margin", "non_positive"):
     if name in given:
       raise ValueError(f"--{name} is not for an attack that picks its own loss: leave it out")
   if targeted:
