@@ -100,9 +100,8 @@ def success(run: str, **where: Any) -> Reader:
 
   def read(folders):
     summary = records.summarise(_trials(folders, run, where)[1])
-    return Measured(
-      summary["clean_success"], *summary["clean_success_interval"], summary["num_trials"]
-    )
+    low, high = summary["clean_success_interval"]
+    return Measured(summary["clean_success"], low, high, summary["num_trials"])
 
   return read
 
