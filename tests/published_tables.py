@@ -151,6 +151,15 @@ def clean_and_distance(found):
   return CLEAN(found) + ("" if far is None else f" ({far:.2f})")
 
 
+def cost_of_noise(found):
+  """The distance over that without noise, image by image: median, smallest and largest."""
+  folder = found.ledger.directory.relative_to(RESULTS)
+  quiet = {r["index"]: r for r in _group(str(folder), (("strength", 0.0),)).trials}
+  pairs = [(r, quiet[r["index"]]) for r in found.trials]
+  ratios = [r["l2"] / q["l2"] for r, q in pairs if r["clean_success"] and q["clean_success"]]
+  return f"{np.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}; {len(ratios)} images)"
+
+
 def clean_and_claimed(found):
   far = found.summary["l2"]
   said = f"{found.summary['claimed']:.2f}" + ("" if far is None else f"; l2 {far:.1f}")
@@ -182,6 +191,13 @@ _PLACES = ("every", "first", "second")
 _AVERAGED = [Column(CLEAN, {"num_samples": k}) for k in (1, 10, 50, 100)]
 
 
+_HEADLINE = [
+  *(_of("headline_mnist/zoo", strength=x) for x in _VARIANCES),
+  *(_of("headline_mnist/informed_zoo", strength=x) for x in _VARIANCES[:2]),
+  *(_of("headline_mnist/informed_nes", strength=x) for x in _VARIANCES),
+]
+
+
 def _beside(attack, *columns):
   return [Column(show, {"folder": f"table1_imagenet/{attack}"}) for show in columns]
 
@@ -190,13 +206,12 @@ def _beside(attack, *columns):
 SHOWN = {
   ("README.md", 0): Shown(
     [
-      _UNDEFENDED,
-      _PUBLISHED_ZOO,
-      _of("informed_mnist/patient_zoo"),
-      _of("informed_mnist/zoo"),
-      _of("informed_mnist/nes"),
+      _of("headline_mnist/zoo"),
+      _of("headline_mnist/informed_nes"),
+      _of("decision_mnist/hop_skip_jump"),
+      _of("decision_mnist/pop_skip_jump"),
     ],
-    [None, Column(steps), Column(CLEAN), Column(distance)],
+    [None, *(Column(clean_and_distance, {"strength": x}) for x in _VARIANCES)],
   ),
   ("README.md", 1): Shown(
     [{"strength": x} for x in _VARIANCES],
@@ -284,6 +299,23 @@ SHOWN = {
   ("figure7_mnist", 0): Shown(
     [_of("figure7_mnist", spacing=h) for h in (1e-4, 1e-3, 1e-2, 1e-1, 1.0)],
     [None, *(Column(clean_and_distance, {"strength": x}) for x in (0.0, 0.01))],
+  ),
+  ("headline_mnist", 0): Shown(
+    _HEADLINE, [None, None, *map(Column, (steps, CLAIMED, CLEAN, DEFENDED, distance, accuracy))]
+  ),
+  ("headline_mnist", 1): Shown(
+    [*_HEADLINE[5:6], *_HEADLINE[7:]], [None, None, Column(cost_of_noise)]
+  ),
+  ("headline_mnist", 2): Shown(
+    [_HEADLINE[0], *_HEADLINE[4:]], [None, None, *map(within, (1.0, 1.5, 2.0, 2.5, 3.0))]
+  ),
+  ("headline_mnist", 3): Shown(
+    [
+      [_of(f"headline_mnist/{x}", strength=y)]
+      for y in (1e-6, *_VARIANCES[1:])
+      for x in ("zoo", "zoo_zero")
+    ],
+    [None, None, *map(Column, (CLAIMED, CLEAN)), Column(number("median_steps"))],
   ),
   ("informed_mnist", 0): Shown(
     [
