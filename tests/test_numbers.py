@@ -131,10 +131,10 @@ def test_the_headline_is_what_the_ledgers_say():
     assert sentence in said, sentence
   informed_zoo = {x: _trials("headline_mnist/informed_zoo", x) for x in (0.0, 1e-4)}
   folder = _prose("headline_mnist")
+  noisy, plain = ([_near(found[x], 1.5) for found in (informed_zoo, nes)] for x in (1e-4, 0.0))
   assert (
-    f"take {_near(informed_zoo[1e-4], 1.5)} (ZOO) and {_near(nes[1e-4], 1.5)} (NES) of 20 images "
-    f"at 1e-4, and {_near(informed_zoo[0.0], 1.5)} and {_near(nes[0.0], 1.5)} without noise; ZOO with "
-    f"a c that suits it, without noise, {_near(zoo, 1.5)}."
+    f"take {noisy[0]} (ZOO) and {noisy[1]} (NES) of 20 images at 1e-4, and {plain[0]} and "
+    f"{plain[1]} without noise; ZOO with a c that suits it, without noise, {_near(zoo, 1.5)}."
   ) in folder
 
 
