@@ -153,10 +153,9 @@ def clean_and_distance(found):
 
 def cost_of_noise(found):
   """The distance over that without noise, image by image: median, smallest and largest."""
-  folder = found.ledger.directory.relative_to(RESULTS)
-  quiet = {r["index"]: r for r in _group(str(folder), (("strength", 0.0),)).trials}
-  pairs = [(r, quiet[r["index"]]) for r in found.trials]
-  ratios = [r["l2"] / q["l2"] for r, q in pairs if r["clean_success"] and q["clean_success"]]
+  folder = str(found.ledger.directory.relative_to(RESULTS))
+  quiet = {r["index"]: r["l2"] for r in group(_of(folder, strength=0.0), Column(str)).trials}
+  ratios = [r["l2"] / quiet[r["index"]] for r in found.trials if r["clean_success"]]
   return f"{np.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}; {len(ratios)} images)"
 
 
@@ -192,9 +191,9 @@ _AVERAGED = [Column(CLEAN, {"num_samples": k}) for k in (1, 10, 50, 100)]
 
 
 _HEADLINE = [
-  *(_of("headline_mnist/zoo", strength=x) for x in _VARIANCES),
-  *(_of("headline_mnist/informed_zoo", strength=x) for x in _VARIANCES[:2]),
-  *(_of("headline_mnist/informed_nes", strength=x) for x in _VARIANCES),
+  _of(f"headline_mnist/{name}", strength=x)
+  for name, count in (("zoo", 4), ("informed_zoo", 2), ("informed_nes", 4))
+  for x in _VARIANCES[:count]
 ]
 
 
@@ -206,10 +205,8 @@ def _beside(attack, *columns):
 SHOWN = {
   ("README.md", 0): Shown(
     [
-      _of("headline_mnist/zoo"),
-      _of("headline_mnist/informed_nes"),
-      _of("decision_mnist/hop_skip_jump"),
-      _of("decision_mnist/pop_skip_jump"),
+      *map(_of, ("headline_mnist/zoo", "headline_mnist/informed_nes")),
+      *map(_of, ("decision_mnist/hop_skip_jump", "decision_mnist/pop_skip_jump")),
     ],
     [None, *(Column(clean_and_distance, {"strength": x}) for x in _VARIANCES)],
   ),
@@ -304,7 +301,7 @@ SHOWN = {
     _HEADLINE, [None, None, *map(Column, (steps, CLAIMED, CLEAN, DEFENDED, distance, accuracy))]
   ),
   ("headline_mnist", 1): Shown(
-    [*_HEADLINE[5:6], *_HEADLINE[7:]], [None, None, Column(cost_of_noise)]
+    [_HEADLINE[i] for i in (5, 7, 8, 9)], [None, None, Column(cost_of_noise)]
   ),
   ("headline_mnist", 2): Shown(
     [_HEADLINE[0], *_HEADLINE[4:]], [None, None, *map(within, (1.0, 1.5, 2.0, 2.5, 3.0))]

@@ -210,18 +210,26 @@ def test_the_pages_say_what_became_of_a_row(tmp_path):
   assert "Nothing &lt;at all&gt;" in page and "it &lt;does&gt; not fit" in page
 
 
-def test_the_main_makes_a_book_once(tmp_path, capfd):
+def test_the_main_makes_a_book_once(tmp_path, capsys, ran):
   flags = ("--only=figure1b", f"--out={tmp_path}")
   mains.run("reproduce", *flags)
-  output = capfd.readouterr().out
-  assert "1 commands, about 0.0 hours" in output
-  assert "![" in (tmp_path / "book.md").read_text() and "shown, nothing to compare" in output
+  output = capsys.readouterr().out
+  assert "1 commands, about 0.0 hours" in output and len(ran) == 1
+  assert "theory_figures.py" in (tmp_path / "book.md").read_text()
   before = (tmp_path / "book.json").read_text()
   mains.run("reproduce", *flags)
-  assert "done before" in capfd.readouterr().out
+  assert "done before" in capsys.readouterr().out and len(ran) == 1
   assert (tmp_path / "book.json").read_text() == before
   mains.run("reproduce", "--only=figure1b", "--hours=0", f"--out={tmp_path / 'none'}")
-  assert "left out" in capfd.readouterr().out
+  assert "left out" in capsys.readouterr().out
+
+
+def test_a_command_is_a_process_whose_last_words_are_kept(tmp_path, capsys):
+  main = str(mains.ROOT / "experiments" / "plot_figures.py")  # which needs no JAX
+  assert runs._run([main, "--help"]) is None
+  assert "--records" in capsys.readouterr().out
+  failure = runs._run([main, f"--records={tmp_path / 'nothing'}"])
+  assert failure and "nothing" in failure and "\n" not in failure
 
 
 def test_a_command_that_fails_ends_in_a_sentence(tmp_path, monkeypatch, ran):
