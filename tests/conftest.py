@@ -45,7 +45,7 @@ from orjax import training
 IMAGE_SHAPE = (4, 4, 1)
 NUM_CLASSES = 3
 
-# Files of a minute or more, which no core should begin when the others have nothing left.
+# Files of half a minute or more, which no core should begin when the others have nothing left.
 _LONG = (
   "test_mains",
   "test_training_mains",
@@ -58,6 +58,10 @@ _LONG = (
   "test_panel_decision",
   "test_panel_square",
   "test_panel_estimates",
+  "test_informed",
+  "test_rival_mains",
+  "test_networks",
+  "test_comparison",
 )
 
 
