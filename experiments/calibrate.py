@@ -83,10 +83,7 @@ def read(values: request.Values) -> CalibrationRequest:
   """The request that the flags make."""
   images = data.read(values)
   classifier = classifiers.read(values, images)
-  if classifier.host_model:
-    raise ValueError(
-      "--host_model would be asked dozens of times about every test image: pass a --model in JAX"
-    )
+  classifiers.refuse_dear(classifier)
   drops, names = values["accuracy_drop"] or [], values["defense"] or []
   if drops or names:
     names, drops = names or ["output_noise"], drops or [0.01]

@@ -93,10 +93,7 @@ def read(values: request.Values) -> ComparisonRequest:
   """The request that the flags make."""
   images = data.read(values)
   classifier = classifiers.read(values, images)
-  if classifier.host_model:
-    raise ValueError(
-      "--host_model would be asked dozens of times about every test image: pass a --model in JAX"
-    )
+  classifiers.refuse_dear(classifier)
   request.refuse_twice(values, "attack", "defense")
   wanted = [defenses.read_name(name) for name in defenses.unfolded(values["defense"])]
   wanted = [each for each in wanted if each.value != "none"]

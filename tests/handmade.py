@@ -125,3 +125,9 @@ def bars(ax):
 
 def ticks(axis):
   return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def cells(table):
+  """Header and rows of Markdown."""
+  lines = [line for line in table.splitlines() if line.startswith("|") and "--" not in line]
+  return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]

@@ -2,6 +2,7 @@
 
 import json
 
+from handmade import cells
 from handmade import sweep_over
 from handmade import write
 import mains
@@ -49,14 +50,9 @@ def folders(tmp_path):
   }
 
 
-def _cells(text):
-  lines = [line for line in text.splitlines() if line.startswith("|") and "--" not in line]
-  return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-
-
 def test_the_table_says_who_falls_to_whom(folders, tmp_path):
   text = comparison.write(tmp_path, _ROWS, folders)
-  header, undefended, mine = _cells(text)
+  header, undefended, mine = cells(text)
   assert header[3:] == ["ql", "square", "hop_skip_jump", "any in a ball"]
   assert undefended[:3] == ["none", "-", "0.900 [0.890, 0.910]"]
   assert mine[:2] == ["mine", "digits 2 (*)"]
@@ -77,7 +73,7 @@ def test_nothing_is_noted_where_nothing_is_to_be_noted(folders, tmp_path):
   only = {"none": {"square": folders["none"]["square"]}}
   text = comparison.write(tmp_path, _ROWS[:1], only)
   assert "(*)" not in text and "(blind)" not in text
-  assert _cells(text)[0][3:] == ["square"], "the union of one attack is that attack"
+  assert cells(text)[0][3:] == ["square"], "the union of one attack is that attack"
 
 
 def test_the_picture_has_the_rates(folders, tmp_path, monkeypatch):
@@ -131,19 +127,19 @@ def test_the_main_compares_and_goes_on(shared, tmp_path, capsys):
   flags = (shared[0], "--num_images=2", "--max_queries=60", f"--defense={own}", f"--out={tmp_path}")
   flags += ("--attack=square",)
   mains.run("compare_defenses", *flags, "--accuracy_drop=0.05")
-  _, undefended, mine = _cells((tmp_path / "table.md").read_text())
+  _, undefended, mine = cells((tmp_path / "table.md").read_text())
   found = json.loads((tmp_path / "strengths.json").read_text())["found"]
   assert [each["value"] for each in found] == [own]
   assert undefended[0] == "none"
   assert mine[1] == f"{found[0]['axis']} {found[0]['strength']:g} (*)"
-  cells = sorted(path.parent for path in tmp_path.glob("*/*/manifest.json"))
-  assert [cell.name for cell in cells] == ["square"] * 2
-  before = {cell: records.read(cell) for cell in cells}
+  kept = sorted(path.parent for path in tmp_path.glob("*/*/manifest.json"))
+  assert [cell.name for cell in kept] == ["square"] * 2
+  before = {cell: records.read(cell) for cell in kept}
   assert all(r["num_queries"] <= 60 for each in before.values() for r in each)
-  assert {records.read_manifest(cell)["request"]["max_queries"] for cell in cells} == {60}
+  assert {records.read_manifest(cell)["request"]["max_queries"] for cell in kept} == {60}
   capsys.readouterr()
   mains.run("compare_defenses", *flags, "--accuracy_drop=0.05")
   assert capsys.readouterr().out.count("2 trials, 2 of them done before") == 2
-  assert {cell: records.read(cell) for cell in cells} == before
+  assert {cell: records.read(cell) for cell in kept} == before
   with pytest.raises(ValueError, match="was found for other flags or another network"):
     mains.run("compare_defenses", *flags, "--accuracy_drop=0.04")

@@ -2,6 +2,7 @@
 
 import pathlib
 
+from handmade import cells
 from handmade import pgd
 from handmade import sweep_over
 from handmade import USUAL
@@ -17,12 +18,6 @@ from harness.report import verdict
 from orjax import records
 
 ROOT = pathlib.Path(__file__).parent.parent
-
-
-def cells(table):
-  """Header and rows of Markdown."""
-  lines = [line for line in table.splitlines() if line.startswith("|") and "--" not in line]
-  return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def test_table_of_a_sweep(tmp_path):

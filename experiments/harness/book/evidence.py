@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from collections.abc import Mapping
-import json
 import math
 from typing import Any
 from typing import NamedTuple
@@ -71,14 +70,19 @@ def _trials(folders: Folders, run: str, where: Mapping[str, Any]) -> tuple[ledge
     KeyError: there are none.
   """
   ledger = ledgers.load(folders[run])
-  found = [
-    record
-    for record in ledger.records
-    if all(_equal(ledgers.value(record, name), value) for name, value in where.items())
-  ]
+  found = _those(ledger.records, where)
   if not found:
     raise KeyError(run)
   return ledger, found
+
+
+def _those(trials, where):
+  """Records, or traces of them, with such values."""
+  return [
+    each
+    for each in trials
+    if all(_equal(ledgers.value(each, name), value) for name, value in where.items())
+  ]
 
 
 def _equal(found, wanted):
@@ -143,19 +147,15 @@ def loss_at_the_end(run: str, **where: Any) -> Reader:
   """The mean loss at the last step of traced trials; see `success`."""
 
   def read(folders):
-    found = [
-      trace["losses"][-1]
-      for trace in ledgers.traces(ledgers.load(folders[run]))
-      if all(_equal(ledgers.value(trace, name), value) for name, value in where.items())
-    ]
-    return mean(found)
+    traces = _those(ledgers.traces(ledgers.load(folders[run])), where)
+    return mean([trace["losses"][-1] for trace in traces])
 
   return read
 
 
 def in_json(run: str, file: str, choose: Callable[[dict], Measured]) -> Reader:
   """What a study wrote: `choose` finds it in the content of one of its files."""
-  return lambda folders: choose(json.loads((folders[run] / file).read_text()))
+  return lambda folders: choose(records.read_json(folders[run], file))
 
 
 def mean(values: list[float]) -> Measured:

@@ -102,12 +102,9 @@ def write(chapters: list[Chapter], out: pathlib.Path, scale: str) -> str:
 
 def _hardware(chapters, out, scale):
   """Devices and versions of JAX that the manifests name."""
-  folders = {
-    out / each.row.folder(run) for each in chapters for run in each.row.runs.get(scale, ())
-  }
   found = set()
-  for folder in folders:
-    manifest = folder / "manifest.json"
+  for planned in runs.planned((each.row for each in chapters), scale):
+    manifest = out / planned.folder / "manifest.json"
     if manifest.exists():
       about = files.read_json(manifest, advice="remove the folder").get("about", {})
       devices = ", ".join(sorted(set(about.get("devices", []))))

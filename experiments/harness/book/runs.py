@@ -65,7 +65,8 @@ def make(plan: list[Planned], out: pathlib.Path, hours: float, extra: list[str])
   """
   done, begin = known(out), time.monotonic()
   for number, each in enumerate(plan, 1):
-    line = shlex.join(command(each, out, extra))
+    words = command(each, out, extra)
+    line = shlex.join(words)
     if _is_done(done.get(each.folder), each):
       table = out / each.folder / "table.md"
       print(f"[{number} of {len(plan)}] done before: {line}")
@@ -77,7 +78,7 @@ def make(plan: list[Planned], out: pathlib.Path, hours: float, extra: list[str])
       continue
     print(f"[{number} of {len(plan)}] about {each.run.minutes:g} minutes: {line}", flush=True)
     start = time.monotonic()
-    failure = _run(command(each, out, extra))
+    failure = _run(words)
     minutes = (time.monotonic() - start) / 60
     if failure:
       print(f"  failed: {failure}", flush=True)

@@ -25,6 +25,7 @@ __all__ = [
   "load",
   "read",
   "recipes",
+  "refuse_dear",
   "rows_per_call",
   "shapes",
   "trained",
@@ -189,6 +190,14 @@ def read(values: request.Values, asked: DataRequest) -> ClassifierRequest:
       "rows_per_call",
     ),
   )
+
+
+def refuse_dear(asked: ClassifierRequest) -> None:
+  """Raises ValueError for a model that is too dear to bisect strengths on: one outside JAX."""
+  if asked.host_model:
+    raise ValueError(
+      "--host_model would be asked dozens of times about every test image: pass a --model in JAX"
+    )
 
 
 def shapes(asked: ClassifierRequest, images: DataRequest) -> tuple[tuple, int]:

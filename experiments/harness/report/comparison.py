@@ -86,7 +86,7 @@ def _row(about, folders):
 
 
 def _in_a_ball(ledger):
-  return ledger.manifest["request"].keys() >= {"radius"}
+  return "radius" in ledger.request
 
 
 def _cell(ledger):
