@@ -3,6 +3,7 @@
 import datetime
 from email.utils import format_datetime
 import functools
+import gc
 import http.client
 import http.server
 import threading
@@ -178,6 +179,7 @@ def server():
   server.shutdown()
   server.server_close()
   thread.join(10)
+  gc.collect()  # sockets of lost connections, in the test that expects them
 
 
 def _with_urllib(url, images):
