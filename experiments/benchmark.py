@@ -2,13 +2,13 @@
 
     python experiments/benchmark.py --dataset=digits
 
-One process, one network: rows per second of the jitted forward pass at its best batch
-size, queries per second of every attack through the engine, their ratio; the share of
-executed slot-steps that moved a live trial in a sweep; images per second of training and
-steps per second of white-box PGD, beside bare gradients; then, each in a new process, the
-time from process start to the first finished trial with an empty and a full compilation
-cache. The network has random weights: its speed does not depend on them. Prints a table
-and one JSON line.
+One process, one network: rows per second of the jitted forward pass at its best batch size and
+at as many rows a call as the attack sends, queries per second of every attack through the
+engine, their ratios; the share of executed slot-steps that moved a live trial in a sweep; images
+per second of training and steps per second of white-box PGD, beside bare gradients; then, each
+in a new process, the time from process start to the first finished trial with an empty and a
+full compilation cache. The network has random weights: its speed does not depend on them.
+Prints a table and one JSON line.
 """
 
 import json
@@ -111,6 +111,7 @@ def report_attacks(asked, classifier, variables, measured) -> dict:
     classifier, variables, images, measured, asked.slots, asked.rounds, asked.seconds
   )
   header = ["attack", "forward rows/s", "best batch", "rows/s", "ratio (min-max)"]
+  header += ["rows a call", "ratio to as many rows (min-max)"]
   print(
     tables.markdown(
       header,
@@ -121,6 +122,8 @@ def report_attacks(asked, classifier, variables, measured) -> dict:
           str(best),
           f"{x['rows_per_s']:.0f}",
           _spread(x["ratios"]),
+          str(x["rows_per_call"]),
+          _spread(x["ratios_of_as_many"]),
         ]
         for x in found
       ],
