@@ -5,6 +5,7 @@ from orjax.attacks.apgd import apgd
 from orjax.attacks.apgd import apgd_targeted
 from orjax.attacks.bandits import bandits
 from orjax.attacks.carlini_wagner import carlini_wagner
+from orjax.attacks.evolution import evolution
 from orjax.attacks.hop_skip_jump import hop_skip_jump
 from orjax.attacks.informed import informed_nes
 from orjax.attacks.informed import informed_zoo
@@ -28,6 +29,7 @@ from orjax.attacks.steps import coordinate_descent
 from orjax.attacks.steps import descent
 from orjax.attacks.steps import pgd
 from orjax.attacks.steps import Plateau
+from orjax.attacks.transfer import transferred
 from orjax.attacks.whitebox_pgd import whitebox_pgd
 from orjax.attacks.wrappers import binary_search
 from orjax.attacks.wrappers import Choice
@@ -63,6 +65,7 @@ __all__ = [
   "confirmed",
   "coordinate_descent",
   "descent",
+  "evolution",
   "hop_skip_jump",
   "in_rounds",
   "informed",
@@ -82,6 +85,7 @@ __all__ = [
   "sign_hunter",
   "spsa",
   "square",
+  "transferred",
   "uniform",
   "until_outside",
   "until_success",

@@ -7,6 +7,7 @@ import numpy as np
 from orjax import geometry
 from orjax.attacks import wrappers
 from orjax.attacks.steps import ask_tell
+from orjax.attacks.transfer import Transferred
 from orjax.attacks.wrappers import hill_climbing
 from orjax.attacks.wrappers.hill_climbing import Proposals
 from orjax.factories import factory
@@ -183,6 +184,7 @@ def square(
   edges: bool = False,
   comparison: str = "cached",
   lead: int = 1,
+  start: Transferred | None = None,
 ) -> Attack:
   """The Square attack, whole, until the first success.
 
@@ -203,6 +205,8 @@ def square(
     comparison: "cached", as published; "asked_again" or "sequential".
     lead: of looks that say success, before one is believed: 1, as published, is a single
       look; see `theory.vote_lead`.
+    start: where it begins, inside the ball: what `attacks.transferred` found on other networks;
+      by default at random stripes (l2: bumps) as published.
 
   Returns:
     An `Attack` that asks one row a step, or two unless `comparison` is "cached".
@@ -217,8 +221,9 @@ def square(
   geometry.check_norm(norm)
   window_share = (0.05 if norm == "linf" else 0.1) if window_share is None else window_share
   make = _linf if norm == "linf" else _l2
-  search = hill_climbing.hill_climb(
-    make(radius, window_share, horizon, edges), objective, comparison=comparison, lead=lead
-  )
+  proposals = make(radius, window_share, horizon, edges)
+  if start is not None:
+    proposals = proposals._replace(init=lambda key, example: (start(key, example), ()))
+  search = hill_climbing.hill_climb(proposals, objective, comparison=comparison, lead=lead)
   search = hill_climbing.whole(search, objective, comparison=comparison, lead=lead)
   return wrappers.until_success(ask_tell.from_ask_tell(search))

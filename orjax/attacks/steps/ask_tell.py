@@ -33,7 +33,7 @@ class AskTell(NamedTuple):
   tell: Callable[[Example, Any, Any, jax.Array], tuple[Any, StepInfo]]
 
 
-def report(loss, success, finished=False, learnt=True) -> StepInfo:
+def report(loss, success, finished: Any = False, learnt: Any = True) -> StepInfo:
   """What `tell` found; the queries are filled in by `from_ask_tell`."""
   flags = (jnp.asarray(flag, bool) for flag in (success, finished, learnt))
   success, finished, learnt = flags
