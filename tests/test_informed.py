@@ -222,7 +222,7 @@ def test_a_main_refuses_what_it_picks_itself(name):
   assert numbers["confirmations"] == 20
   for flag, told in (
     ("--objective=margin", "picks its own loss"),
-    ("--targeted", "--targeted is not for informed attacks"),
+    ("--targeted", "--targeted is not for an attack that comes from far"),
     ("--spacing=0.1", "--spacing is not for"),
   ):
     with pytest.raises(ValueError, match=told):

@@ -27,18 +27,36 @@ def _in_the_library(name, dataset, norm):
     return attacks.carlini_wagner(OBJECTIVE, **presets.nes(dataset))
   if name == "pgd":
     return attacks.whitebox_pgd(OBJECTIVE, **presets.whitebox_pgd(dataset))
-  if name == "rays":
-    numbers = presets.rays(dataset)
-    return attacks.within(attacks.rays(OBJECTIVE, **numbers), numbers["radius"])
-  in_a_ball = name in ("ql", "bandits", "square")
+  if name in ("rays", "label_only", "partial_information"):  # they come from outside
+    numbers = getattr(presets, name)(dataset)
+    return attacks.within(getattr(attacks, name)(OBJECTIVE, **numbers), numbers["radius"])
+  in_a_ball = name in ("apgd", "bandits", "evolution", "ql", "sign_hunter", "square")
   numbers = getattr(presets, name)(dataset, **({"norm": norm} if in_a_ball else {}))
   return getattr(attacks, name)(OBJECTIVE, **numbers)
 
 
 @pytest.mark.parametrize(
-  "name", ["bandits", "carlini_wagner", "nes", "pgd", "ql", "rays", "square", "zoo"]
+  "name",
+  [
+    "apgd",
+    "bandits",
+    "carlini_wagner",
+    "evolution",
+    "label_only",
+    "nes",
+    "partial_information",
+    "pgd",
+    "ql",
+    "rays",
+    "sign_hunter",
+    "spsa",
+    "square",
+    "zoo",
+  ],
 )
 def test_the_library_and_the_main_make_one_attack(name):
+  if name == "evolution":
+    pytest.importorskip("evosax", reason="evosax, of the extra `evolution`, is not installed")
   spec = specs.named()[name]
   for dataset, norm in itertools.product(DATASETS, presets.NORMS):
     numbers = spec.defaults(dataset, norm)

@@ -85,7 +85,7 @@ _REFUSED_BY_OTHERS = [
   ("train_classifier", ["--adversary_steps=4"], "--adversary_steps needs --trained_with=pgd"),
   ("whitebox_attacks", ["--attack=pgd", "--max_steps=0"], "--max_steps=0 must be at least 1"),
   ("whitebox_attacks", ["--float64"], "--float64 is not for --attack=carlini_wagner"),
-  ("whitebox_attacks", ["--attack=zoo"], "value should be one of <carlini_wagner|pgd>"),
+  ("whitebox_attacks", ["--attack=zoo"], "value should be one of <carlini_wagner|apgd|pgd>"),
   ("whitebox_attacks", ["--attack=pgd", "--variance=1"], "works on probabilities"),
   ("whitebox_attacks", ["--attack=pgd", "--trace=1"], "--trace of PGD needs --nostop_at_success"),
   ("whitebox_attacks", ["--host_model=a.py:f"], "--host_model is for attacks that only ask"),

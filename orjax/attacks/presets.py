@@ -199,8 +199,21 @@ SQUARE: Table = {
   (None, "l2"): {"radius": 1.5, **_SQUARE_L2},
 }
 
-# The radii of the other attacks in an l_inf ball.
-RAYS: Table = {
+# Al-Dujaili and O'Reilly (2020), the radii of their code.
+SIGN_HUNTER: Table = {
+  ("digits", "linf"): {"radius": 0.3},
+  ("mnist", "linf"): {"radius": 0.3},
+  ("cifar10", "linf"): {"radius": 12 / 255},
+  ("imagenet2012", "linf"): {"radius": 0.05},
+  (None, "linf"): {"radius": 12 / 255},
+  ("mnist", "l2"): {"radius": 3.0},
+  ("cifar10", "l2"): {"radius": 127 / 255},
+  ("imagenet2012", "l2"): {"radius": 5.0},
+  (None, "l2"): {"radius": 1.5},
+}
+
+# The radii of the other attacks in an l_inf ball: RayS, SPSA, NES on little information.
+LINF_BALLS: Table = {
   ("digits", None): {"radius": 0.3},
   ("mnist", None): {"radius": 0.3},
   ("cifar10", None): {"radius": 8 / 255},
@@ -213,6 +226,15 @@ WHITEBOX_PGD: Table = {
   ("digits", None): {"radius": 0.2, "step_size": 0.05, "max_steps": 10},
   ("mnist", None): {"radius": 0.3, "step_size": 0.01, "max_steps": 40},
   (None, None): {"radius": 8 / 255, "step_size": 2 / 255, "max_steps": 10},
+}
+
+# The balls of what takes no other numbers.
+BALLS: Table = {key: {"radius": found["radius"]} for key, found in SQUARE.items()}
+
+# Auto-PGD chooses its own steps: the balls of PGD, and in l2 those of Square.
+APGD: Table = {
+  **{(data, "linf"): {"radius": found["radius"]} for (data, _), found in WHITEBOX_PGD.items()},
+  **{key: found for key, found in BALLS.items() if key[1] == "l2"},
 }
 
 
@@ -285,9 +307,39 @@ def square(dataset: str | None = None, norm: str = "linf") -> dict[str, Any]:
   return {**_numbers(SQUARE, dataset, norm), "norm": norm}
 
 
+def sign_hunter(dataset: str | None = None, norm: str = "linf") -> dict[str, Any]:
+  """Keywords of `attacks.sign_hunter` (Al-Dujaili and O'Reilly, 2020): see `ql`."""
+  return {**_numbers(SIGN_HUNTER, dataset, norm), "norm": norm}
+
+
 def rays(dataset: str | None = None) -> dict[str, Any]:
   """Keywords of `attacks.rays`, the radius at which it stops: see `zoo`."""
-  return _numbers(RAYS, dataset)
+  return _numbers(LINF_BALLS, dataset)
+
+
+def spsa(dataset: str | None = None) -> dict[str, Any]:
+  """Keywords of `attacks.spsa`, its radius: see `zoo`."""
+  return _numbers(LINF_BALLS, dataset)
+
+
+def label_only(dataset: str | None = None) -> dict[str, Any]:
+  """Keywords of `attacks.label_only`, its radius: see `zoo`."""
+  return _numbers(LINF_BALLS, dataset)
+
+
+def partial_information(dataset: str | None = None) -> dict[str, Any]:
+  """Keywords of `attacks.partial_information`, its radius: see `zoo`."""
+  return _numbers(LINF_BALLS, dataset)
+
+
+def apgd(dataset: str | None = None, norm: str = "linf") -> dict[str, Any]:
+  """Keywords of `attacks.apgd`, the ball (Croce and Hein, 2020): see `ql`."""
+  return {**_numbers(APGD, dataset, norm), "norm": norm}
+
+
+def evolution(dataset: str | None = None, norm: str = "linf") -> dict[str, Any]:
+  """Keywords of `attacks.evolution`, Square's ball: see `ql`."""
+  return {**_numbers(BALLS, dataset, norm), "norm": norm}
 
 
 def whitebox_pgd(dataset: str | None = None) -> dict[str, Any]:

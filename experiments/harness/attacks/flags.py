@@ -12,7 +12,7 @@ _IMPORTANCE = ("refreshed", "frozen", "uniform")
 _NON_POSITIVE = ("clamp", "zero", "discard")
 
 
-def _within(name: str) -> dict[str, Any]:
+def within(name: str) -> dict[str, Any]:
   """The bounds of a number, which are those of the library."""
   return factories.LIMITS[name].bounds()
 
@@ -97,9 +97,9 @@ _NUMBERS = (
     "spacing",
     "float",
     None,
-    "ZOO: step h of the central differences; Bandits: length of a probe",
+    "ZOO and SPSA: step h of the central differences; Bandits: length of a probe",
     many=True,
-    **_within("spacing"),
+    **within("spacing"),
   ),
   Option(
     "num_coordinates",
@@ -107,7 +107,7 @@ _NUMBERS = (
     None,
     "coordinates per step",
     request.HOW_MUCH,
-    **_within("num_coordinates"),
+    **within("num_coordinates"),
   ),
   Option(
     "solver", "enum", None, "how a coordinate moves", choices=("adam", "newton", "adam_newton")
@@ -141,18 +141,33 @@ _NUMBERS = (
     None,
     "antithetic pairs per step",
     request.HOW_MUCH,
-    **_within("num_pairs"),
+    **within("num_pairs"),
   ),
-  Option("smoothing", "float", None, "scale of the search directions", **_within("smoothing")),
-  Option("learning_rate", "float", None, "of Adam and Newton", **_within("learning_rate")),
-  Option("trade_off", "float", None, "first trade-off c", **_within("trade_off")),
+  Option(
+    "population_size",
+    "integer",
+    None,
+    "candidates per step",
+    request.HOW_MUCH,
+    **within("population_size"),
+  ),
+  Option(
+    "num_frequencies",
+    "integer",
+    None,
+    "lowest frequencies along each side",
+    **within("num_frequencies"),
+  ),
+  Option("smoothing", "float", None, "scale of the search directions", **within("smoothing")),
+  Option("learning_rate", "float", None, "of Adam and Newton", **within("learning_rate")),
+  Option("trade_off", "float", None, "first trade-off c", **within("trade_off")),
   Option(
     "binary_search_steps",
     "integer",
     None,
     "values of c tried",
     request.HOW_MUCH,
-    **_within("binary_search_steps"),
+    **within("binary_search_steps"),
   ),
   Option(
     "max_steps",
@@ -160,7 +175,7 @@ _NUMBERS = (
     None,
     "iterations per value of c; PGD: steps per start",
     request.HOW_MUCH,
-    **_within("max_steps"),
+    **within("max_steps"),
   ),
   Option(
     "check_every",
@@ -182,22 +197,17 @@ _NUMBERS = (
   ),
   Option("norm", "enum", "linf", "of the ball around the image", choices=_NORMS),
   Option(
-    "radius",
-    "float",
-    None,
-    "of the ball, in units of [0, 1]",
-    request.HOW_MUCH,
-    **_within("radius"),
+    "radius", "float", None, "of the ball, in units of [0, 1]", request.HOW_MUCH, **within("radius")
   ),
   Option(
     "window_share",
     "float",
     None,
     "Square: of the image, in the first windows",
-    **_within("window_share"),
+    **within("window_share"),
   ),
-  Option("step_size", "float", None, "length of a step", **_within("step_size")),
-  Option("momentum", "float", None, "share of the gradient that is kept", **_within("momentum")),
+  Option("step_size", "float", None, "length of a step", **within("step_size")),
+  Option("momentum", "float", None, "share of the gradient that is kept", **within("momentum")),
   Option(
     "plateau",
     "integer",
@@ -215,21 +225,21 @@ _NUMBERS = (
   Option(
     "prior_size", "integer", None, "tiles along each side of the prior; 0 for one a pixel", low=0
   ),
-  Option("prior_learning_rate", "float", None, "of the prior", **_within("prior_learning_rate")),
+  Option("prior_learning_rate", "float", None, "of the prior", **within("prior_learning_rate")),
   Option(
     "exploration",
     "float",
     None,
     "length of the random part of a probe's direction",
-    **_within("exploration"),
+    **within("exploration"),
   ),
-  Option("restarts", "integer", None, "random starts", request.HOW_MUCH, **_within("num_restarts")),
+  Option("restarts", "integer", None, "random starts", request.HOW_MUCH, **within("num_restarts")),
   Option(
     "confirmations",
     "integer",
     None,
     "fresh answers per step, most of which must agree with a success",
-    **_within("confirmations"),
+    **within("confirmations"),
   ),
   Option(
     "comparison",
@@ -244,16 +254,25 @@ _NUMBERS = (
     "integer",
     None,
     "by how many answers a label must lead before it is believed; 1 believes one",
-    **_within("lead"),
+    **within("lead"),
   ),
-  Option("num_rows", "integer", None, "looks per step at one image", **_within("num_rows")),
+  Option(
+    "num_proxies",
+    "integer",
+    None,
+    "points around one, whose labels are its loss",
+    request.HOW_MUCH,
+    **within("num_proxies"),
+  ),
+  Option("proxy_radius", "float", None, "how far around", **within("proxy_radius")),
+  Option("num_rows", "integer", None, "looks per step at one image", **within("num_rows")),
   Option(
     "num_iterations",
     "integer",
     None,
     "of the walk along the boundary",
     request.HOW_MUCH,
-    **_within("num_iterations"),
+    **within("num_iterations"),
   ),
   Option(
     "stop_at_success",

@@ -10,4 +10,4 @@ def build(objective, *, num_iterations=40, num_rows=1):
   return attacks.hop_skip_jump(objective, num_iterations=num_iterations, num_rows=num_rows)
 
 
-SPEC = AttackSpec(build, {(None, None): shared.IN_A_BALL})
+SPEC = AttackSpec(build, {(None, None): shared.IN_A_BALL}, check=shared.check_comes_from_far)

@@ -12,4 +12,4 @@ def build(objective, *, num_iterations=32, lead=4, num_rows=1):
   )
 
 
-SPEC = AttackSpec(build, {(None, None): shared.IN_A_BALL})
+SPEC = AttackSpec(build, {(None, None): shared.IN_A_BALL}, check=shared.check_comes_from_far)

@@ -12,4 +12,4 @@ def build(objective, *, radius, lead=1, num_rows=1):
   return attacks.within(attack, radius)
 
 
-SPEC = AttackSpec(build, shared.in_a_ball(presets.RAYS))
+SPEC = AttackSpec(build, shared.in_a_ball(presets.LINF_BALLS))

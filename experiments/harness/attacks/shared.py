@@ -14,11 +14,13 @@ _IN_A_MINUTE = {"max_queries": 100_000}  # on two cores
 _LARGER = ("mnist", "cifar10", "imagenet2012")
 
 
-def in_a_ball(table: presets.Table, imagenet: str | None = None) -> Numbers:
-  """A spec's numbers from published ones: 10,000 queries, and ImageNet's objective."""
+def in_a_ball(
+  table: presets.Table, imagenet: str | None = None, max_queries: int = 10_000
+) -> Numbers:
+  """A spec's numbers from published ones: queries, and ImageNet's objective."""
   own = {} if imagenet is None else {"objective": imagenet}
   return {
-    key: {**IN_A_BALL, **(own if key[0] == "imagenet2012" else {}), **found}
+    key: {"max_queries": max_queries, **(own if key[0] == "imagenet2012" else {}), **found}
     for key, found in table.items()
   }
 
@@ -60,26 +62,29 @@ def objective(numbers: dict[str, Any], given: frozenset[str], targeted: bool) ->
   raise ValueError(f"there is no objective {name!r}")
 
 
+_HARDLY_EVER = "noise is hardly ever of the target's class"
+
+
+def check_comes_from_far(numbers: dict[str, Any], given: frozenset[str], targeted: bool) -> None:
+  """Raises ValueError for a target: the attack comes back from noise, which must be a success."""
+  del numbers, given
+  if targeted:
+    raise ValueError(f"--targeted is not for an attack that comes from far away: {_HARDLY_EVER}")
+
+
 def check_search(numbers: dict[str, Any], given: frozenset[str], targeted: bool) -> None:
   """Raises ValueError for a far start of a targeted attack."""
   del given
   if numbers["start"] == "far" and targeted:
-    raise ValueError(
-      "--start=far is for untargeted attacks: noise is hardly ever of the target's class"
-    )
+    raise ValueError(f"--start=far is for untargeted attacks: {_HARDLY_EVER}")
 
 
 def check_measured(numbers: dict[str, Any], given: frozenset[str], targeted: bool) -> None:
   """Raises ValueError for what an attacker who measures picks, or cannot do."""
-  del numbers
   for name in ("objective", "confidence", "success_margin", "non_positive"):
     if name in given:
       raise ValueError(f"--{name} is not for an attack that picks its own loss: leave it out")
-  if targeted:
-    raise ValueError(
-      "--targeted is not for informed attacks, which come from far away: noise is hardly ever "
-      "of the target's class"
-    )
+  check_comes_from_far(numbers, given, targeted)
 
 
 def search(

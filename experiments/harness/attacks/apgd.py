@@ -1,0 +1,99 @@
+"""APGD on logits: gradient steps that choose their own length, also where the network is random."""
+
+from harness import request
+from harness.attacks import flags
+from harness.attacks import pgd
+from harness.attacks.spec import AttackRequest
+from harness.attacks.spec import AttackSpec
+from harness.attacks.spec import Variant
+from harness.attacks.spec import Victim
+from harness.request import Option
+from orjax import attacks
+from orjax import objectives
+from orjax.attacks import presets
+from orjax.attacks.apgd import COMPARISONS
+
+_TARGETED = "dlr_targeted"
+
+_OPTIONS = (
+  Option(
+    "apgd_loss",
+    "enum",
+    ["xent", "dlr"],
+    "cross-entropy, also of logits divided by each image's own margin, C&W's margin, the "
+    "difference of logits ratio, or that ratio towards the likeliest --num_targets classes in turn",
+    many=True,
+    choices=("xent", "xent_by_margin", "cw_unbounded", "dlr", _TARGETED),
+  ),
+  Option(
+    "num_targets",
+    "integer",
+    9,
+    f"--apgd_loss={_TARGETED}: classes aimed at",
+    request.HOW_MUCH,
+    **flags.within("num_targets"),
+  ),
+  Option(
+    "draws_per_point",
+    "integer",
+    1,
+    "answers of a random network to each point",
+    request.HOW_MUCH,
+    **flags.within("num_draws"),
+  ),
+  Option(
+    "draws",
+    "enum",
+    "cached",
+    "of losses and successes: the last one's, kept, with the gradient of all (cached, as "
+    "published); or points are compared by the same draws, and the best is put to a vote",
+    choices=COMPARISONS,
+  ),
+)
+
+
+def build(objective, *, radius, norm="linf", max_steps=100, restarts=1, lead=1):
+  """The attack of the flags, without noise."""
+  return attacks.apgd(
+    objective, radius=radius, norm=norm, num_steps=max_steps, num_restarts=restarts, lead=lead
+  )
+
+
+def _plan(asked: AttackRequest, victim: Victim) -> list[Variant]:
+  del victim
+  request.refuse_twice(request.Values(asked.own, asked.given), "apgd_loss")
+  own, numbers, losses = asked.own, asked.numbers, asked.own["apgd_loss"]
+  if asked.targeted and losses != ["xent"]:
+    raise ValueError("--targeted needs --apgd_loss=xent: the other losses are untargeted")
+  if "num_targets" in asked.given and _TARGETED not in losses:
+    raise ValueError(f"--num_targets needs --apgd_loss={_TARGETED}: leave it out")
+  if "restarts" in asked.given and losses == [_TARGETED]:
+    raise ValueError(f"--apgd_loss={_TARGETED} starts once for each target: leave --restarts out")
+  if own["draws"] == "cached" and numbers["lead"] > 1:
+    raise ValueError("--lead needs --draws=same_draws: a cached attack believes one answer")
+  return [
+    Variant(num_samples, {"apgd_loss": loss}, *_made(asked, loss))
+    for num_samples in asked.num_samples
+    for loss in losses
+  ]
+
+
+def _made(asked, loss):
+  """The attack with a loss, and what it wants."""
+  numbers = asked.numbers
+  shared = {
+    "radius": numbers["radius"],
+    "norm": numbers["norm"],
+    "num_steps": numbers["max_steps"],
+    "num_draws": asked.own["draws_per_point"],
+    "comparison": asked.own["draws"],
+    "lead": numbers["lead"],
+  }
+  if loss == _TARGETED:
+    wanted = objectives.margin(confidence=float("inf"))
+    return attacks.apgd_targeted(num_targets=asked.own["num_targets"], **shared), wanted
+  wanted = pgd.objective(loss, 0.0, asked.targeted)
+  return attacks.apgd(wanted, num_restarts=numbers["restarts"], **shared), wanted
+
+
+SPEC = AttackSpec(build, presets.APGD, access="logits", options=_OPTIONS, plan=_plan)

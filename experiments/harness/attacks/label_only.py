@@ -1,0 +1,38 @@
+"""NES by labels alone: the share of points around that have the wanted label is the loss."""
+
+from harness.attacks import shared
+from harness.attacks.spec import AttackSpec
+from orjax import attacks
+from orjax.attacks import presets
+
+
+def build(
+  objective,
+  *,
+  radius,
+  num_pairs=50,
+  smoothing=1e-3,
+  num_proxies=50,
+  proxy_radius=2e-3,
+  step_size=1e-2,
+  lead=1,
+):
+  """The attack of the flags, from low-frequency noise, and what it has inside the ball."""
+  attack = attacks.label_only(
+    objective,
+    radius=radius,
+    num_pairs=num_pairs,
+    smoothing=smoothing,
+    num_proxies=num_proxies,
+    proxy_radius=proxy_radius,
+    step_size=step_size,
+    lead=lead,
+  )
+  return attacks.within(attack, radius)
+
+
+SPEC = AttackSpec(
+  build,
+  shared.in_a_ball(presets.LINF_BALLS, max_queries=200_000),
+  check=shared.check_comes_from_far,
+)

@@ -1,0 +1,96 @@
+"""Attacks of the panel in the mains: what is built of the flags, and what is refused."""
+
+import math
+
+import mains
+import pytest
+
+from harness import attacks as specs
+from harness.attacks.spec import Victim
+from orjax import attacks
+from orjax import objectives
+from orjax import records
+
+
+def _planned(main, *flags):
+  """Settings and attacks of a command."""
+  asked = mains.asked(main, *flags).attack
+  nobody = Victim(None, False, lambda: False, lambda recipe: "")
+  return [(found.setting, found.attack) for found in specs.plan(asked, nobody)]
+
+
+def test_auto_pgd_of_the_flags_is_the_library_s():
+  flags = ("--attack=apgd", "--dataset=mnist", "--max_steps=7", "--restarts=2")
+  found = _planned("whitebox_attacks", *flags, "--apgd_loss=xent", "--apgd_loss=dlr_targeted")
+  wanted = objectives.logit_cross_entropy()
+  assert found == [
+    ({"apgd_loss": "xent"}, attacks.apgd(wanted, radius=0.3, num_steps=7, num_restarts=2)),
+    ({"apgd_loss": "dlr_targeted"}, attacks.apgd_targeted(radius=0.3, num_steps=7)),
+  ]
+  flags = ("--attack=apgd", "--norm=l2", "--draws=same_draws", "--draws_per_point=20", "--lead=4")
+  found = _planned("whitebox_attacks", *flags, "--apgd_loss=cw_unbounded")
+  fair = {"num_draws": 20, "comparison": "same_draws", "lead": 4}
+  wanted = objectives.margin(confidence=math.inf)
+  assert found == [
+    ({"apgd_loss": "cw_unbounded"}, attacks.apgd(wanted, radius=1.5, norm="l2", **fair))
+  ]
+
+
+def test_nes_on_little_information_comes_back_into_the_ball():
+  asked = ("blackbox_attacks", "--dataset=mnist", "--lead=3")
+  [(setting, found)] = _planned(*asked, "--attack=label_only", "--num_proxies=5")
+  wanted = objectives.log_margin()
+  attack = attacks.label_only(wanted, radius=0.3, num_proxies=5, lead=3)
+  assert (setting, found) == ({}, attacks.within(attack, 0.3))
+  [(_, found)] = _planned(*asked, "--attack=partial_information")
+  attack = attacks.partial_information(wanted, radius=0.3, lead=3)
+  assert found == attacks.within(attack, 0.3)
+
+
+@pytest.mark.parametrize(
+  "main, attack, flags, message",
+  [
+    (
+      "blackbox_attacks",
+      attack,
+      ["--targeted"],
+      "--targeted is not for an attack that comes from far away",
+    )
+    for attack in ("label_only", "partial_information", "hop_skip_jump", "pop_skip_jump")
+  ]
+  + [
+    ("whitebox_attacks", "apgd", flags, message)
+    for flags, message in (
+      (["--targeted"], "--targeted needs --apgd_loss=xent"),
+      (["--num_targets=3"], "--num_targets needs --apgd_loss=dlr_targeted"),
+      (["--apgd_loss=dlr_targeted", "--restarts=2"], "starts once for each target"),
+      (["--lead=2"], "--lead needs --draws=same_draws"),
+      (["--apgd_loss=dlr", "--apgd_loss=dlr"], "--apgd_loss names a value twice"),
+      (["--objective=margin"], "--objective is not for --attack=apgd"),
+      (["--comparison=cached"], "comparison"),
+    )
+  ],
+)
+def test_what_does_not_go_together_is_one_sentence(main, attack, flags, message):
+  with pytest.raises(ValueError) as found:
+    _planned(main, f"--attack={attack}", *flags)
+  assert message in str(found.value) and "\n" not in str(found.value)
+
+
+def test_auto_pgd_attacks_through_the_main(digits_model, tmp_path):
+  """In a large ball every image falls."""
+  mains.run(
+    "whitebox_attacks",
+    "--attack=apgd",
+    "--apgd_loss=dlr",
+    f"--model_dir={digits_model[2].parent}",
+    f"--out={tmp_path}",
+    "--num_images=4",
+    "--max_steps=20",
+    "--radius=0.3",
+    "--num_test_images=60",
+    "--num_pictures=0",
+  )
+  found = records.read(str(tmp_path))
+  assert len(found) == 4 and all(r["clean_success"] for r in found)
+  assert all(r["linf"] <= 0.3 + 1e-6 and r["setting"] == {"apgd_loss": "dlr"} for r in found)
