@@ -134,7 +134,7 @@ def report_attacks(asked, classifier, variables, measured) -> dict:
     times = ratios["zoo"] / ratios["zoo, averaging 100"]
     print(f"a step that averages 100 answers takes {times:.2f} times as long as one that does not")
   useful = attacks.useful_share(classifier, variables, images)
-  print(f"useful over executed steps of a sweep of 200 trials: {useful:.2f}")
+  print(f"useful over executed steps of a sweep of {attacks.NUM_SWEPT} trials: {useful:.2f}")
   return {"best_batch": best, "attacks": found, "useful_steps": useful}
 
 

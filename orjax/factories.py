@@ -74,9 +74,12 @@ LIMITS = {
   "check_every": _COUNT,
   "confidence": Limit(low=0, infinite=True),
   "confirmations": Limit(low=0, high=10**6, whole=True),
+  "decay": Limit(low=0),
+  "diversity": Limit(low=0, high=1),
   "divisor": _POSITIVE,
   "epsilon": Limit(low=0),
   "exploration": _POSITIVE,
+  "factor": Limit(low=1),
   "first_probes": _COUNT,
   "floor": _POSITIVE,
   "horizon": _COUNT,
@@ -204,6 +207,8 @@ def _told(value):
     return f"{value.__module__}.{value.__qualname__}"
   if isinstance(value, np.ndarray):
     return f"{value.dtype}{list(value.shape)}#{zlib.crc32(np.ascontiguousarray(value)):08x}"
+  if type(value) is tuple and any(map(callable, value)):
+    return f"({', '.join(map(_told, value))})"
   return repr(value)
 
 

@@ -168,7 +168,7 @@ def test_a_partner_that_dies_is_one_sentence_and_the_folder_resumes(shared, tmp_
   with socket.socket() as s:
     s.bind(("127.0.0.1", 0))
     port = s.getsockname()[1]
-  start = lambda: [
+  processes = [
     mains.start(
       "blackbox_attacks",
       *shared,
@@ -182,15 +182,13 @@ def test_a_partner_that_dies_is_one_sentence_and_the_folder_resumes(shared, tmp_
     )
     for i in (0, 1)
   ]
-  processes = start()
   _wait_for(lambda: mains.ledger(tmp_path))
   processes[1].send_signal(signal.SIGKILL)
   code, output = mains.finish(processes[0])
   processes[1].communicate()
   assert code == 1
   assert _one_line(output).startswith("error: another process of this job has ended")
-  found = [mains.finish(process) for process in start()]
-  assert [code for code, _ in found] == [0, 0], found
+  mains.run("blackbox_attacks", *shared, *mains.SMALL, f"--out={tmp_path}", "--chunk=1")
   assert len(records.read(str(tmp_path))) == 10
 
 

@@ -315,6 +315,7 @@ def test_figures_from_the_ledger_alone(undisturbed, tmp_path):
 
 def test_benchmark_measures_what_is_asked_for(shared, capsys, monkeypatch):
   monkeypatch.setattr(speed_attacks, "BATCH_SIZES", (1024,))
+  monkeypatch.setattr(speed_attacks, "NUM_SWEPT", 20)
   mains.run(
     "benchmark",
     shared[0],

@@ -27,6 +27,9 @@ def test_auto_pgd_of_the_flags_is_the_library_s():
     ({"apgd_loss": "xent"}, attacks.apgd(wanted, radius=0.3, num_steps=7, num_restarts=2)),
     ({"apgd_loss": "dlr_targeted"}, attacks.apgd_targeted(radius=0.3, num_steps=7)),
   ]
+  found = _planned("whitebox_attacks", *flags, "--apgd_loss=cw_unbounded", "--targeted")
+  towards = objectives.margin(targeted=True, confidence=math.inf)
+  assert found[0][1] == attacks.apgd(towards, radius=0.3, num_steps=7, num_restarts=2)
   flags = ("--attack=apgd", "--norm=l2", "--draws=same_draws", "--draws_per_point=20", "--lead=4")
   found = _planned("whitebox_attacks", *flags, "--apgd_loss=cw_unbounded")
   fair = {"num_draws": 20, "comparison": "same_draws", "lead": 4}
@@ -43,7 +46,7 @@ def test_nes_on_little_information_comes_back_into_the_ball():
   attack = attacks.label_only(wanted, radius=0.3, num_proxies=5, lead=3)
   assert (setting, found) == ({}, attacks.within(attack, 0.3))
   [(_, found)] = _planned(*asked, "--attack=partial_information")
-  attack = attacks.partial_information(wanted, radius=0.3, lead=3)
+  attack = attacks.partial_information(objectives.cross_entropy(), radius=0.3, lead=3)
   assert found == attacks.within(attack, 0.3)
 
 
@@ -59,15 +62,23 @@ def test_nes_on_little_information_comes_back_into_the_ball():
     for attack in ("label_only", "partial_information", "hop_skip_jump", "pop_skip_jump")
   ]
   + [
+    (
+      "blackbox_attacks",
+      "partial_information",
+      ["--objective=log_margin"],
+      "partial_information needs --objective=cross_entropy",
+    )
+  ]
+  + [
     ("whitebox_attacks", "apgd", flags, message)
     for flags, message in (
-      (["--targeted"], "--targeted needs --apgd_loss=xent"),
+      (["--targeted"], "--apgd_loss=dlr is untargeted"),
       (["--num_targets=3"], "--num_targets needs --apgd_loss=dlr_targeted"),
       (["--apgd_loss=dlr_targeted", "--restarts=2"], "starts once for each target"),
       (["--lead=2"], "--lead needs --draws=same_draws"),
       (["--apgd_loss=dlr", "--apgd_loss=dlr"], "--apgd_loss names a value twice"),
       (["--objective=margin"], "--objective is not for --attack=apgd"),
-      (["--comparison=cached"], "comparison"),
+      (["--comparison=cached"], "Unknown command line flag 'comparison'"),
     )
   ],
 )

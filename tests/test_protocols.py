@@ -104,7 +104,8 @@ OBJECTIVES = {
   "targeted_cross_entropy": objectives.cross_entropy(targeted=True),
   "margin": objectives.margin(confidence=np.inf),
 }
-# Every attack meets every oracle and every objective once.
+# Every attack meets every oracle and every objective once; the informed one, which takes as
+# long to compile as three others and picks its loss itself, the first.
 COMBINATIONS = [
   ("noisy", "margin"),
   ("averaged", "log_margin"),
@@ -128,8 +129,14 @@ def _check_handed_in(row, adversarial, images):
     assert np.abs(adversarial - images).max() <= row.radius + 1e-6
 
 
-@pytest.mark.parametrize("oracle, objective", COMBINATIONS)
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize(
+  "name, oracle, objective",
+  [
+    (name, *pair)
+    for name in ATTACKS
+    for pair in (COMBINATIONS[:1] if name == "informed_nes" else COMBINATIONS)
+  ],
+)
 def test_every_step(name, oracle, objective):
   """The report of every step is what the oracle was really given; no state holds a NaN."""
   row, oracle = ATTACKS[name], ORACLES[oracle]

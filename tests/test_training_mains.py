@@ -177,7 +177,7 @@ def test_a_random_network_is_asked_for_averages_and_one_without_noise_is_not_ran
     "--trained_with=or",
     "--noise_location=every",
     "--stddev=0.1",
-    "--num_steps=100",
+    "--num_steps=20",
     "--batch_size=64",
     "--num_images=4",
     "--num_pictures=0",

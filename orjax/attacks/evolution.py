@@ -20,6 +20,9 @@ from orjax.types import Attack
 from orjax.types import Objective
 
 _WORST = 1e30  # of a candidate whose loss is no number
+# Of evosax's strategies those that look at ranks alone and whose mean is no single candidate.
+ALGORITHMS = ("SNES", "Sep_CMA_ES", "CR_FM_NES", "CMA_ES")
+_IN_PAIRS = ("CR_FM_NES",)
 
 
 class EvolutionState(NamedTuple):
@@ -38,7 +41,7 @@ def _cosines(few: int, many: int) -> np.ndarray:
 
 
 def low_frequencies(coefficients: jax.Array, height: int, width: int) -> jax.Array:
-  """The image of DCT coefficients, every pixel of variance 1 if every coefficient is.
+  """The image of DCT coefficients: pixels of mean variance 1 if all of those have variance 1.
 
   Args:
     coefficients: [n, m, C], of the n and m lowest frequencies.
@@ -65,14 +68,14 @@ def _numpy_rules():
 
 
 def _algorithm(algorithm):
-  """The class of an evosax strategy; separable NES by default."""
+  """The class of an evosax strategy."""
   try:
     algorithms = importlib.import_module("evosax.algorithms")
   except ImportError as error:
     raise ImportError(
       "attacks.evolution needs evosax: pip install 'orjax[evolution]', or pip install evosax"
     ) from error
-  return algorithms.SNES if algorithm is None else algorithm
+  return getattr(algorithms, algorithm)
 
 
 def _plain(state):
@@ -139,7 +142,7 @@ def evolution(
   *,
   radius: float = 0.05,
   norm: str = "linf",
-  algorithm: type | None = None,
+  algorithm: str = "SNES",
   population_size: int = 32,
   num_frequencies: int = 14,
   lead: int = 1,
@@ -155,9 +158,9 @@ def evolution(
     objective: its loss ranks the candidates.
     radius: of the ball, in units of [0, 1].
     norm: `linf` or `l2`.
-    algorithm: a class of evosax's distribution-based strategies, such as
-      `evosax.algorithms.CR_FM_NES`; `SNES`, separable natural evolution, by default.
-    population_size: candidates a step.
+    algorithm: of evosax, one of `ALGORITHMS`: separable natural evolution by default. CMA_ES
+      holds a matrix of as many rows as there are coefficients.
+    population_size: candidates a step; even for CR_FM_NES.
     num_frequencies: along each side and of each channel, or all, of small images.
     lead: of looks that say success, before one is believed; 1 believes a single look; see
       `theory.vote_lead`.
@@ -166,13 +169,17 @@ def evolution(
     An `Attack` that asks population_size + 1 rows a step, the first of them about the mean.
 
   Raises:
-    ValueError: the norm is unknown, or a number that no attack can use.
+    ValueError: the norm or the algorithm is unknown, or a number that no attack can use.
     ImportError: evosax is not installed.
 
   References:
     Wierstra et al. (2014), of the default; evosax (Lange, 2022).
   """
   geometry.check_norm(norm)
+  if algorithm not in ALGORITHMS:
+    raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, not {algorithm!r}")
+  if algorithm in _IN_PAIRS and population_size % 2:
+    raise ValueError(f"population_size={population_size} must be even for {algorithm}")
   search = _evolution(objective, radius, norm, algorithm, population_size, num_frequencies)
   if lead > 1:
     search = votes.voted(search, objective, rule=votes.vote(lead=lead))

@@ -292,6 +292,9 @@ def partial_information(
 
   As `label_only`, with the loss of the answer itself where its top class is the wanted
   one; other answers say nothing. Its probes are the shortest of all: 1e-5 sqrt(d).
+  Untargeted, the loss must say more than that another class leads: `cross_entropy` is the
+  log probability of the true class, which such a server must show, and is never above the
+  published threshold of 0.2; hinges (`log_margin`, `margin`) are 0 there, and teach nothing.
 
   Args:
     objective: `objectives.cross_entropy(targeted=True)` in the reference.

@@ -231,12 +231,6 @@ WHITEBOX_PGD: Table = {
 # The balls of what takes no other numbers.
 BALLS: Table = {key: {"radius": found["radius"]} for key, found in SQUARE.items()}
 
-# Auto-PGD chooses its own steps: the balls of PGD, and in l2 those of Square.
-APGD: Table = {
-  **{(data, "linf"): {"radius": found["radius"]} for (data, _), found in WHITEBOX_PGD.items()},
-  **{key: found for key, found in BALLS.items() if key[1] == "l2"},
-}
-
 
 def _numbers(table: Table, dataset, norm=None) -> dict[str, Any]:
   if dataset is not None and dataset not in DATASETS:
@@ -333,8 +327,8 @@ def partial_information(dataset: str | None = None) -> dict[str, Any]:
 
 
 def apgd(dataset: str | None = None, norm: str = "linf") -> dict[str, Any]:
-  """Keywords of `attacks.apgd`, the ball (Croce and Hein, 2020): see `ql`."""
-  return {**_numbers(APGD, dataset, norm), "norm": norm}
+  """Keywords of `attacks.apgd`, Square's ball: see `ql`."""
+  return {**_numbers(BALLS, dataset, norm), "norm": norm}
 
 
 def evolution(dataset: str | None = None, norm: str = "linf") -> dict[str, Any]:

@@ -205,8 +205,8 @@ def square(
     comparison: "cached", as published; "asked_again" or "sequential".
     lead: of looks that say success, before one is believed: 1, as published, is a single
       look; see `theory.vote_lead`.
-    start: where it begins, inside the ball: what `attacks.transferred` found on other networks;
-      by default at random stripes (l2: bumps) as published.
+    start: where it begins, once brought into the ball: what `attacks.transferred` found on other
+      networks; by default at random stripes (l2: bumps) as published.
 
   Returns:
     An `Attack` that asks one row a step, or two unless `comparison` is "cached".
@@ -223,7 +223,8 @@ def square(
   make = _linf if norm == "linf" else _l2
   proposals = make(radius, window_share, horizon, edges)
   if start is not None:
-    proposals = proposals._replace(init=lambda key, example: (start(key, example), ()))
+    inside = lambda key, example: geometry.project(start(key, example), example.image, radius, norm)
+    proposals = proposals._replace(init=lambda key, example: (inside(key, example), ()))
   search = hill_climbing.hill_climb(proposals, objective, comparison=comparison, lead=lead)
   search = hill_climbing.whole(search, objective, comparison=comparison, lead=lead)
   return wrappers.until_success(ask_tell.from_ask_tell(search))

@@ -1,7 +1,6 @@
 """Adversarial images of substitutes: gradients with momentum, through random resizing."""
 
 from collections.abc import Callable
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -19,16 +18,18 @@ Transferred = Callable[[Key, Example], jax.Array]
 def resized(key: Key, image: jax.Array, factor: float) -> jax.Array:
   """A shrunken copy at a random place of a black image of the same size.
 
-  As published the image grows to a random size of at most `factor` times its own, is padded
-  with zeros to that largest size at a random place, and scaled back; here in one.
+  Xie et al. enlarge the image to a random size, pad it to the largest with zeros at a random
+  place, and show the network that; nearest neighbour, and zeros that are gray to theirs. Later
+  code (`dim.py` of TransferAttack) scales it back bilinearly, as networks of one size need,
+  with black around. So does this, in one.
 
   Args:
     key: consumed.
     image: [H, W, C].
-    factor: above 1, of the largest size.
+    factor: of the largest size over the image's own, at least 1.
 
   Returns:
-    [H, W, C], bilinear, differentiable in the image.
+    [H, W, C], differentiable in the image.
   """
   sizes = jnp.asarray(image.shape[:2], jnp.float32)
   size_key, place_key = jax.random.split(key)
@@ -41,11 +42,15 @@ def resized(key: Key, image: jax.Array, factor: float) -> jax.Array:
     )
 
 
+def _of_mean_one(gradient):
+  """A gradient whose mean absolute value is 1, or 0."""
+  return gradient / jnp.maximum(jnp.abs(gradient).mean(), 1e-30)
+
+
 @factory
 def transferred(
   objective: Objective,
-  substitutes: Sequence[Callable[[jax.Array], jax.Array]],
-  *,
+  *substitutes: Callable[[jax.Array], jax.Array],
   radius: float = 0.05,
   num_steps: int = 10,
   decay: float = 1.0,
@@ -54,22 +59,24 @@ def transferred(
 ) -> Transferred:
   """MI-DI-FGSM: where an attack on other networks ends, from which one on this may begin.
 
-  Steps of the radius over num_steps along the signs of an accumulated gradient, each divided
-  by its mean absolute value; of the mean loss over the substitutes, each of which sees the
-  image resized with probability `diversity`. It asks the attacked network nothing.
+  Steps of the radius over num_steps along the signs of an accumulated gradient: each step's is
+  divided by its mean absolute value. Every substitute sees the image resized with probability
+  `diversity`. It asks the attacked network nothing.
 
-  A noise-free copy is fooled by other directions than one that mimics a server's answers:
-  pass both. The loss should have no bound at which its gradient ends, as `objectives.margin`
-  of infinite confidence.
+  Of several substitutes the gradients are so divided, too, before they are averaged. (Dong et
+  al. average their logits, of which a network trained with noise has the larger by far, and
+  would decide alone.) A noise-free copy is fooled by other directions than one that mimics a
+  server's answers: pass both. The loss should have no bound at which its gradient ends, as
+  `objectives.margin` of infinite confidence.
 
   Args:
     objective: on the logits of a substitute.
-    substitutes: functions from images [B, H, W, C] to logits [B, K].
+    *substitutes: functions from images [B, H, W, C] to logits [B, K].
     radius: of the l_inf ball, in units of [0, 1].
     num_steps: T; 10 in the papers, up to 100.
     decay: mu, of the momentum; 1 keeps all of it.
     diversity: share of resized images.
-    factor: of the largest size over the image's own; 1.1 as published.
+    factor: of the largest size over the image's own.
 
   Returns:
     `start(key, example) -> image`, for `attacks.square(start=...)` or to be judged as it is.
@@ -80,36 +87,25 @@ def transferred(
   References:
     Dong et al. (2018), algorithm 1; Xie et al. (2019), section 3.3.
   """
-  networks = tuple(substitutes)
-  if not networks:
-    raise ValueError("substitutes are empty: pass one function from images to logits at least")
-  if not 0 <= diversity <= 1:
-    raise ValueError(f"diversity={diversity} is a share: pass a number from 0 to 1")
-  if decay < 0:
-    raise ValueError(f"decay={decay} must be at least 0: pass 1 for the published momentum")
-  if factor < 1:
-    raise ValueError(f"factor={factor} must be at least 1: images are never enlarged")
+  if not substitutes:
+    raise ValueError("there is no substitute: pass one function from images to logits at least")
 
   def seen(key, image):
     chance_key, resize_key = jax.random.split(key)
     chosen = jax.random.bernoulli(chance_key, diversity)
     return jnp.where(chosen, resized(resize_key, image, factor), image)
 
-  def loss(image, key, label):
-    keys = jax.random.split(key, len(networks))
-    losses = [
-      objective.loss(network(seen(own_key, image)[None])[0], label)
-      for own_key, network in zip(keys, networks)
-    ]
-    return sum(losses) / len(networks)
+  def gradient_of(network, key, image, label):
+    loss = lambda image: objective.loss(network(seen(key, image)[None])[0], label)
+    gradient = jax.grad(loss)(image)
+    return _of_mean_one(jnp.where(jnp.isfinite(gradient), gradient, 0))
 
   def start(key, example):
     def body(carry, key):
       image, velocity = carry
-      gradient = jax.grad(loss)(image, key, example.label)
-      gradient = jnp.where(jnp.isfinite(gradient), gradient, 0)
-      gradient /= jnp.maximum(jnp.abs(gradient).mean(), 1e-30)
-      velocity = decay * velocity + gradient
+      keys = jax.random.split(key, len(substitutes))
+      each = [gradient_of(*x, image, example.label) for x in zip(substitutes, keys)]
+      velocity = decay * velocity + _of_mean_one(sum(each))
       moved = image - radius / num_steps * jnp.sign(velocity)
       return (geometry.project(moved, example.image, radius, "linf"), velocity), None
 

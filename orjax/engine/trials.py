@@ -70,7 +70,8 @@ def start(
   attack: Attack, key: Key, example: Example, run: jax.Array, index: jax.Array, setting: Any
 ) -> Trial:
   """A trial that has taken no step; `key` is the trial's own."""
-  state = attack.init(jax.random.fold_in(key, 0), example)
+  with full_precision():  # of substitutes; it asks the oracle nothing
+    state = attack.init(jax.random.fold_in(key, 0), example)
   zero, false = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
   return Trial(
     example,

@@ -52,24 +52,42 @@ _OPTIONS = (
 )
 
 
-def build(objective, *, radius, norm="linf", max_steps=100, restarts=1, lead=1):
-  """The attack of the flags, without noise."""
+def build(
+  objective,
+  *,
+  radius,
+  norm="linf",
+  max_steps=100,
+  restarts=1,
+  draws_per_point=1,
+  draws="cached",
+  lead=1,
+):
+  """The attack of the flags, with a loss that needs no target."""
   return attacks.apgd(
-    objective, radius=radius, norm=norm, num_steps=max_steps, num_restarts=restarts, lead=lead
+    objective,
+    radius=radius,
+    norm=norm,
+    num_steps=max_steps,
+    num_restarts=restarts,
+    num_draws=draws_per_point,
+    comparison=draws,
+    lead=lead,
   )
 
 
 def _plan(asked: AttackRequest, victim: Victim) -> list[Variant]:
   del victim
   request.refuse_twice(request.Values(asked.own, asked.given), "apgd_loss")
-  own, numbers, losses = asked.own, asked.numbers, asked.own["apgd_loss"]
-  if asked.targeted and losses != ["xent"]:
-    raise ValueError("--targeted needs --apgd_loss=xent: the other losses are untargeted")
+  numbers, losses = asked.numbers, asked.own["apgd_loss"]
+  for loss in ("dlr", _TARGETED):
+    if asked.targeted and loss in losses:
+      raise ValueError(f"--apgd_loss={loss} is untargeted: pass another, or leave --targeted out")
   if "num_targets" in asked.given and _TARGETED not in losses:
     raise ValueError(f"--num_targets needs --apgd_loss={_TARGETED}: leave it out")
   if "restarts" in asked.given and losses == [_TARGETED]:
     raise ValueError(f"--apgd_loss={_TARGETED} starts once for each target: leave --restarts out")
-  if own["draws"] == "cached" and numbers["lead"] > 1:
+  if numbers["draws"] == "cached" and numbers["lead"] > 1:
     raise ValueError("--lead needs --draws=same_draws: a cached attack believes one answer")
   return [
     Variant(num_samples, {"apgd_loss": loss}, *_made(asked, loss))
@@ -81,19 +99,19 @@ def _plan(asked: AttackRequest, victim: Victim) -> list[Variant]:
 def _made(asked, loss):
   """The attack with a loss, and what it wants."""
   numbers = asked.numbers
-  shared = {
-    "radius": numbers["radius"],
-    "norm": numbers["norm"],
-    "num_steps": numbers["max_steps"],
-    "num_draws": asked.own["draws_per_point"],
-    "comparison": asked.own["draws"],
-    "lead": numbers["lead"],
-  }
-  if loss == _TARGETED:
-    wanted = objectives.margin(confidence=float("inf"))
-    return attacks.apgd_targeted(num_targets=asked.own["num_targets"], **shared), wanted
-  wanted = pgd.objective(loss, 0.0, asked.targeted)
-  return attacks.apgd(wanted, num_restarts=numbers["restarts"], **shared), wanted
+  if loss != _TARGETED:
+    wanted = pgd.objective(loss, 0.0, asked.targeted)
+    return build(wanted, **numbers), wanted
+  attack = attacks.apgd_targeted(
+    radius=numbers["radius"],
+    norm=numbers["norm"],
+    num_steps=numbers["max_steps"],
+    num_targets=asked.own["num_targets"],
+    num_draws=numbers["draws_per_point"],
+    comparison=numbers["draws"],
+    lead=numbers["lead"],
+  )
+  return attack, objectives.margin(confidence=float("inf"))
 
 
-SPEC = AttackSpec(build, presets.APGD, access="logits", options=_OPTIONS, plan=_plan)
+SPEC = AttackSpec(build, presets.BALLS, access="logits", options=_OPTIONS, plan=_plan)

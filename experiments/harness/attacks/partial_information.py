@@ -1,4 +1,4 @@
-"""NES on the top class and its probability."""
+"""NES on the probability of the true class, or of a target, where the top class is a success."""
 
 from harness.attacks import shared
 from harness.attacks.spec import AttackSpec
@@ -19,8 +19,17 @@ def build(objective, *, radius, num_pairs=50, smoothing=1e-5, step_size=1e-2, le
   return attacks.within(attack, radius)
 
 
-SPEC = AttackSpec(
-  build,
-  shared.in_a_ball(presets.LINF_BALLS, max_queries=100_000),
-  check=shared.check_comes_from_far,
-)
+def _check(numbers, given, targeted):
+  shared.check_comes_from_far(numbers, given, targeted)
+  if numbers["objective"] != "cross_entropy":
+    raise ValueError(
+      "--attack=partial_information needs --objective=cross_entropy: it learns where another class "
+      "leads, and there the other losses are 0"
+    )
+
+
+_NUMBERS = {
+  key: {**found, "objective": "cross_entropy"}
+  for key, found in shared.in_a_ball(presets.LINF_BALLS, max_queries=100_000).items()
+}
+SPEC = AttackSpec(build, _NUMBERS, check=_check)

@@ -17,7 +17,7 @@ _LARGER = ("mnist", "cifar10", "imagenet2012")
 def in_a_ball(
   table: presets.Table, imagenet: str | None = None, max_queries: int = 10_000
 ) -> Numbers:
-  """A spec's numbers from published ones: queries, and ImageNet's objective."""
+  """A spec's numbers from published ones: queries, and ImageNet's objective where it is another."""
   own = {} if imagenet is None else {"objective": imagenet}
   return {
     key: {"max_queries": max_queries, **(own if key[0] == "imagenet2012" else {}), **found}

@@ -21,4 +21,7 @@ def build(
   )
 
 
-SPEC = AttackSpec(build, shared.in_a_ball(presets.LINF_BALLS), swept=("spacing",))
+# All of its 100 steps.
+SPEC = AttackSpec(
+  build, shared.in_a_ball(presets.LINF_BALLS, max_queries=25_700), swept=("spacing",)
+)

@@ -13,6 +13,20 @@ _PAPER = "--num_images=100 --num_runs=30"
 _MOBILENET = "--model=experiments/examples/mobilenet.py:mobilenet_075_224"
 
 
+UNTARGETED_MNIST = Run(
+  "untargeted",
+  f"blackbox_attacks --dataset=mnist {_VARIANCES} --num_images=20 {_ONE_C} --slots_per_device=4",
+  20,
+  "headline_mnist/zoo",
+)
+TARGETED_MNIST = Run(
+  "targeted",
+  f"blackbox_attacks --dataset=mnist --targeted {_VARIANCES} --num_images=20 --trade_off=10 "
+  "--binary_search_steps=1 --slots_per_device=4",
+  20,
+  "figure2_mnist/targeted",
+)
+
 FIGURE_2 = Row(
   "figure2",
   "ZOO's success against the variance of the noise",
@@ -24,20 +38,8 @@ FIGURE_2 = Row(
       Run("targeted", f"{_TINY_ZOO} --num_images=3 --targeted --variance=0 --variance=1e-4", 0.5),
     ),
     "cpu": (
-      Run(
-        "untargeted",
-        f"blackbox_attacks --dataset=mnist {_VARIANCES} --num_images=20 {_ONE_C} "
-        "--slots_per_device=4",
-        20,
-        "figure2_mnist/untargeted",
-      ),
-      Run(
-        "targeted",
-        f"blackbox_attacks --dataset=mnist --targeted {_VARIANCES} --num_images=10 --trade_off=10 "
-        "--binary_search_steps=1 --slots_per_device=4",
-        20,
-        "figure2_mnist/targeted",
-      ),
+      UNTARGETED_MNIST,
+      TARGETED_MNIST,
       Run(
         "cifar10",
         f"blackbox_attacks --dataset=cifar10 {_VARIANCES} --num_images=8 --trade_off=0.5 "

@@ -1,7 +1,7 @@
 """Queries per second of attacks through the engine, for the benchmark.
 
-Each beside the bare forward pass of the same network at its best batch size, in the same
-process.
+Each beside the bare forward pass of the same network at its best batch size, and at as many rows
+a call as the attack sends, in the same process.
 """
 
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ from orjax.threats import threat_model
 from orjax.types import Attack
 
 BATCH_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
+NUM_SWEPT = 200  # trials of unequal length, of which the useful steps are counted
 _OBJECTIVE = objectives.log_margin()
 
 
@@ -43,7 +44,7 @@ def endless(size: int) -> list[Endless]:
   zoo = attacks.zoo(_OBJECTIVE, num_coordinates=half, **shared)
   nes = attacks.carlini_wagner(_OBJECTIVE, estimators.nes(num_pairs=half), **shared)
   never = _OBJECTIVE._replace(achieved=lambda row, label: jnp.zeros((), bool))
-  # A label that changes from place to place as if by chance, so that no bisection ends.
+  # A label that changes from place to place as if by chance: the boundary is everywhere.
   chance = _OBJECTIVE._replace(achieved=lambda row, label: (row[0] * 2**22) % 2 < 1)
   return [
     Endless("zoo", zoo, 2 * half + 1),
@@ -116,8 +117,9 @@ def measure(
   forward = jax.jit(_predict(classifier))
 
   def rate(size, length):
+    shown = jnp.asarray(np.resize(images, (size, *images.shape[1:])))
     with oracles.full_precision():
-      return training.rate(forward, (variables, jnp.asarray(images[:size])), size, length)
+      return training.rate(forward, (variables, shown), size, length)
 
   by_size = {size: rate(size, 0.5) for size in BATCH_SIZES}
   best = max(by_size, key=lambda size: by_size[size])
@@ -133,7 +135,7 @@ def measure(
       * rows_per_step
       * max(8, int(seconds * by_size[best] / rows_per_step / len(tasks)))
     )
-    rows_per_call = min(slots * rows_per_step, len(images))
+    rows_per_call = slots * rows_per_step
     rates = []
     for _ in range(rounds):  # alternating, as the machine's speed drifts
       bare, as_many = rate(best, seconds), rate(rows_per_call, seconds)
@@ -161,14 +163,14 @@ def measure(
 
 
 def useful_share(classifier: models.Classifier, variables, images: np.ndarray) -> float:
-  """Useful over executed steps of a sweep of 200 ZOO trials of unequal length."""
+  """Useful over executed steps of a sweep of `NUM_SWEPT` ZOO trials of unequal length."""
   attack = attacks.zoo(
     _OBJECTIVE, num_coordinates=8, binary_search_steps=3, max_steps=40, check_every=4
   )
   threats = _threats(classifier)
   tasks = [
     engine.Task({}, images[i], 0, 0, i, {"stddev": np.float32(10.0 ** -(i % 5))})
-    for i in range(200)
+    for i in range(NUM_SWEPT)
   ]
   plan = engine.Plan(engine.choose_slots(attack, threats, variables, tasks), chunk=10)
   return attack_rate(attack, threats, variables, tasks, 10**6, plan)[1]
