@@ -113,12 +113,21 @@ def read(values: request.Values) -> ComparisonRequest:
     values["out"],
   )
   for attack in found.attacks:
-    _cell(found, attack, "none", None)
+    cell(found, attack, "none", None)
   return found
 
 
-def _cell(asked, attack, defense, strength):
-  """The request of one cell, as its own command line makes it."""
+def cell(
+  asked: ComparisonRequest, attack: str, defense: str, strength: float | None
+) -> sweep.SweepRequest:
+  """The request of one cell, as its own command line makes it.
+
+  Args:
+    asked: the comparison.
+    attack: its name.
+    defense: as the flags name it.
+    strength: of it; None of `none`.
+  """
   strengths = [] if strength is None else [f"--strength={strength!r}"]
   flags = [
     f"--attack={attack}",
@@ -138,7 +147,7 @@ def folder(asked: ComparisonRequest, attack: str, defense: str) -> str:
 def main(asked: ComparisonRequest) -> None:
   """Finds the strengths, attacks, and draws the comparison."""
   for attack in asked.attacks:  # what cannot be is told before anything is trained
-    sweep.check(_cell(asked, attack, "none", None))
+    sweep.check(cell(asked, attack, "none", None))
   chosen = equal_cost.strengths(
     asked.classifier, asked.images, asked.defenses, asked.drop, asked.seed, asked.out
   )
@@ -153,7 +162,7 @@ def main(asked: ComparisonRequest) -> None:
         f"{row['defense']}{strength}",
         flush=True,
       )
-      sweep.run(_cell(asked, attack, row["value"], row["strength"]))
+      sweep.run(cell(asked, attack, row["value"], row["strength"]))
   cells = {
     row["value"]: {name: folder(asked, name, row["value"]) for name in asked.attacks}
     for row in rows

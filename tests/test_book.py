@@ -210,6 +210,31 @@ def test_the_pages_say_what_became_of_a_row(tmp_path):
   assert "Nothing &lt;at all&gt;" in page and "it &lt;does&gt; not fit" in page
 
 
+def test_the_committed_book_and_its_index_say_what_the_folders_hold():
+  """`reproduce.py --scale=cpu --out=experiments/results --hours=0 --readme=...` writes them."""
+  out = mains.ROOT / "experiments" / "results"
+  chapters = pages.read(book.ROWS, "cpu", out)
+  assert (out / "book.md").read_text() == pages.markdown(chapters, out, "cpu")
+  readme = (mains.ROOT / "experiments" / "README.md").read_text()
+  assert readme.split(reproduce.MARKER)[1].strip() == pages.index(chapters, "results")
+
+
+def test_the_index_goes_between_the_markers_of_a_file(tmp_path, ran, capsys):
+  readme = tmp_path / "README.md"
+  flags = ("--only=figure1b", f"--out={tmp_path / 'book'}", f"--readme={readme}")
+  for text in (None, "no marker", f"{reproduce.MARKER}\nonce"):
+    if text:
+      readme.write_text(text)
+    with pytest.raises(ValueError, match=r"--readme=.*(no such file|twice)"):
+      mains.asked("reproduce", *flags)
+  readme.write_text(f"before\n{reproduce.MARKER}\nold\n{reproduce.MARKER}\nafter\n")
+  (tmp_path / "book" / "figure1b" / "theory").mkdir(parents=True)
+  mains.run("reproduce", *flags)
+  text = readme.read_text()
+  assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+  assert "| the paper" in text and "(book/figure1b/README.md)" in text
+
+
 def test_the_main_makes_a_book_once(tmp_path, capsys, ran):
   flags = ("--only=figure1b", f"--out={tmp_path}")
   mains.run("reproduce", *flags)

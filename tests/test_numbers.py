@@ -4,6 +4,7 @@ import pathlib
 import re
 
 import numpy as np
+import published_columns
 import published_tables
 import pytest
 
@@ -12,7 +13,7 @@ from orjax import records
 
 ROOT = pathlib.Path(__file__).parent.parent
 FILES = {"README.md": ROOT / "README.md"} | {
-  path.parent.name: path for path in sorted(published_tables.RESULTS.glob("*/README.md"))
+  path.parent.name: path for path in sorted(published_columns.RESULTS.glob("*/README.md"))
 }
 
 
@@ -50,7 +51,7 @@ def _differences(name, text):
         for row in wanted if isinstance(wanted, list) else [wanted]:
           if column is None:
             continue
-          found = _shown(column.show(published_tables.group(row, column)), cell)
+          found = _shown(column.show(published_columns.group(row, column)), cell)
           if cell != found:
             yield f"table {number} of {name}, {line[0]!r}: {cell} is {found} in the ledgers"
 
@@ -95,7 +96,7 @@ def test_success_within_a_radius_counts_clean_successes_only():
 
 
 def _trials(folder, strength):
-  return [r for r in published_tables.load(folder).records if r["strength"] == strength]
+  return [r for r in published_columns.load(folder).records if r["strength"] == strength]
 
 
 def _prose(name):
@@ -114,7 +115,7 @@ def test_the_headline_is_what_the_ledgers_say():
   assert {r["num_queries"] for found in nes.values() for r in found} == {308_400}
   accuracies = [
     found["accuracy"]
-    for found in published_tables.load("headline_mnist/informed_nes").accuracy.values()
+    for found in published_columns.load("headline_mnist/informed_nes").accuracy.values()
   ]
   zoo = _trials("headline_mnist/zoo", 0.0)
   said = _prose("README.md")

@@ -1,8 +1,6 @@
 """A stranger's defense, model, data, endpoint and attack, without touching a line of ours."""
 
 import json
-import re
-import shlex
 
 import mains
 import matplotlib.pyplot as plt
@@ -16,7 +14,6 @@ from harness.report import figures
 from orjax import records
 
 EXAMPLES = mains.ROOT / "experiments" / "examples"
-RESULTS = mains.ROOT / "experiments" / "results"
 _QUICK = (
   "--num_images=2",
   "--max_queries=2000",
@@ -24,8 +21,6 @@ _QUICK = (
   "--num_pictures=2",
   "--num_test_images=200",
 )
-# Known once the model is there; everything else of a request is in the flags.
-_OF_THE_MODEL = {"model", "data", "substitutes", "slots_per_device", "rows_per_call"}
 
 
 @pytest.fixture(scope="module")
@@ -317,42 +312,3 @@ def test_an_attack_and_a_defense_are_a_file_each(models, tmp_path, monkeypatch, 
   assert "| dimming |" in capsys.readouterr().out
   with pytest.raises(ValueError, match="--pace is not for --attack=zoo"):
     sweep.reader(options)(request.parse(options, ["main", "--pace=0.3"]))
-
-
-def _published():
-  """Commands of attack mains in the READMEs of the results."""
-  for path in sorted(RESULTS.glob("*/README.md")):
-    for line in path.read_text().splitlines():
-      if re.match(r"    python experiments/(blackbox|whitebox)_attacks.py", line):
-        main, *flags = shlex.split(line)[1:]
-        yield main.split("/")[-1].removesuffix(".py"), flags
-
-
-def _out(flags):
-  return next(flag.split("=", 1)[1] for flag in flags if flag.startswith("--out="))
-
-
-@pytest.mark.parametrize(
-  "main, flags", list(_published()), ids=[_out(flags)[20:] for _, flags in _published()]
-)
-def test_a_published_command_is_its_folders(main, flags, monkeypatch):
-  """Run again it finds nothing to do, if the model is there."""
-  monkeypatch.chdir(mains.ROOT)
-  asked = mains.asked(main, *flags)
-  kept = records.read_manifest(asked.out)["request"]
-  _, strengths = defenses.load(asked.defense)
-  known = {name: kept.get(name) for name in _OF_THE_MODEL}
-  wanted = {**asked.science, "strength": strengths, **known}
-  records.check_manifest(asked.out, wanted, {}, asked.defaults)
-  with pytest.raises(ValueError, match="holds records for num_images="):
-    records.check_manifest(asked.out, {**wanted, "num_images": 12345}, {}, asked.defaults)
-  found = records.read(asked.out)
-  assert {r["num_samples"] for r in found} <= set(asked.attack.num_samples) | (
-    {20} if asked.attack.own.get("diagnose") else set()
-  )
-  assert {r["attack"] for r in found} == {asked.attack.name}
-
-
-def test_every_folder_of_records_has_its_command():
-  folders = {str(path.parent.relative_to(mains.ROOT)) for path in RESULTS.rglob("manifest.json")}
-  assert folders == {_out(flags) for _, flags in _published()}

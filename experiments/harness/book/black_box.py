@@ -1,31 +1,17 @@
 """Figures and tables about attackers who only ask."""
 
+from harness.book import on_mnist
 from harness.book.evidence import success
 from harness.book.rows import Claim
 from harness.book.rows import Row
 from harness.book.rows import Run
 from harness.report import paper
 
-_VARIANCES = "--variance=0 --variance=1e-6 --variance=1e-4 --variance=1e-2 --variance=5.76e-2"
 _ONE_C = "--trade_off=3 --binary_search_steps=1"
 _TINY_ZOO = f"blackbox_attacks {_ONE_C} --max_steps=60"
 _PAPER = "--num_images=100 --num_runs=30"
 _MOBILENET = "--model=experiments/examples/mobilenet.py:mobilenet_075_224"
 
-
-UNTARGETED_MNIST = Run(
-  "untargeted",
-  f"blackbox_attacks --dataset=mnist {_VARIANCES} --num_images=20 {_ONE_C} --slots_per_device=4",
-  20,
-  "headline_mnist/zoo",
-)
-TARGETED_MNIST = Run(
-  "targeted",
-  f"blackbox_attacks --dataset=mnist --targeted {_VARIANCES} --num_images=20 --trade_off=10 "
-  "--binary_search_steps=1 --slots_per_device=4",
-  20,
-  "figure2_mnist/targeted",
-)
 
 FIGURE_2 = Row(
   "figure2",
@@ -38,11 +24,11 @@ FIGURE_2 = Row(
       Run("targeted", f"{_TINY_ZOO} --num_images=3 --targeted --variance=0 --variance=1e-4", 0.5),
     ),
     "cpu": (
-      UNTARGETED_MNIST,
-      TARGETED_MNIST,
+      on_mnist.UNTARGETED,
+      on_mnist.TARGETED,
       Run(
         "cifar10",
-        f"blackbox_attacks --dataset=cifar10 {_VARIANCES} --num_images=8 --trade_off=0.5 "
+        f"blackbox_attacks --dataset=cifar10 {on_mnist.VARIANCES} --num_images=8 --trade_off=0.5 "
         "--binary_search_steps=1 --max_queries=160000",
         120,
         "figure2_cifar10/untargeted",
@@ -50,7 +36,9 @@ FIGURE_2 = Row(
     ),
     "paper": tuple(
       Run(
-        f"{prefix}{name}", f"blackbox_attacks --dataset={data} {flag}{_VARIANCES} {_PAPER}", minutes
+        f"{prefix}{name}",
+        f"blackbox_attacks --dataset={data} {flag}{on_mnist.VARIANCES} {_PAPER}",
+        minutes,
       )
       for data, prefix, minutes in (("mnist", "", 200), ("cifar10", "cifar10_", 900))
       for name, flag in (("untargeted", ""), ("targeted", "--targeted "))

@@ -1,6 +1,7 @@
 """The book as Markdown and as HTML: each figure beside the paper's numbers and sentences."""
 
 from collections import Counter
+from collections.abc import Iterable
 from collections.abc import Mapping
 import html
 import os
@@ -20,6 +21,7 @@ _STYLE = (
   "text-align:left}img{max-width:100%}code{font-size:.85em}.same{background:#e6f4e6}"
   ".differs{background:#fbe5e1}.open{background:#f3f3f3}"
 )
+_MOST_CLAIMS = 3  # of a row, in an index
 _LOOKS = {"inside the interval": "same", "same direction": "same", "differs": "differs"}
 _TINY = (
   "At this scale scikit-learn's digits stand for every data set, and a few images for all: it "
@@ -53,7 +55,7 @@ def chapter(row: Row, scale: str, out: pathlib.Path, done: Mapping[str, dict]) -
   for run in planned:
     known = done.get(row.folder(run))
     if known is None:
-      told = "not run"
+      told = "made before" if any(folders[run.name].glob("*")) else "not run"
     elif known["failure"]:
       told = f"failed: {known['failure']}"
     else:
@@ -71,6 +73,51 @@ def chapter(row: Row, scale: str, out: pathlib.Path, done: Mapping[str, dict]) -
   return Chapter(row, found, lines, pictures, row.why_not.get(scale))
 
 
+def read(rows: Iterable[Row], scale: str, out: pathlib.Path) -> list[Chapter]:
+  """The chapters of a book whose folder holds what was run."""
+  done = runs.known(out)
+  return [chapter(row, scale, out, done) for row in rows]
+
+
+def index(chapters: list[Chapter], folder: str) -> str:
+  """A table of a line a row: the paper's sentence, and what was measured.
+
+  Args:
+    chapters: of the book.
+    folder: of the book, as links from the table's file reach it.
+  """
+  body = [
+    [_linked(each, folder), each.row.paper, _measured(each), _agreements(each)] for each in chapters
+  ]
+  return tables.markdown(["row", "the paper", "here (95 %)", "agreement"], body)
+
+
+def _linked(each, folder):
+  """Its name, with links to the pages about its folders."""
+  tops = dict.fromkeys(line.split("OUT/")[1].split("/")[0] for line, _ in each.lines)
+  links = [f"[{top}]({folder}/{top}/README.md)" for top in tops]
+  return ": ".join(filter(None, [each.row.name, ", ".join(links)]))
+
+
+def _measured(each):
+  """Its first claims beside what was measured, and how many more there are."""
+  found = [found for found in each.found if found.measured]
+  told = [f"{x.claim.text}: {x.measured}" for x in found[:_MOST_CLAIMS]]
+  more = len(found) - len(told)
+  told += [f"{more} more in the book"] if more else []
+  told += [each.missing] if each.missing else []
+  return "; ".join(told) or "drawn, nothing to compare"
+
+
+def markdown(chapters: list[Chapter], out: pathlib.Path, scale: str) -> str:
+  """The book as Markdown; see `write`."""
+  note = f"{_TINY}\n\n" if scale == "tiny" else ""
+  return (
+    f"# The paper's figures and tables ({scale})\n\n{_about(chapters, out, scale)}\n\n{note}"
+    f"{evidence.RULE}\n\n" + "\n".join(map(_markdown, chapters))
+  )
+
+
 def write(chapters: list[Chapter], out: pathlib.Path, scale: str) -> str:
   """Writes book.md and book.html; returns a summary of a line a row.
 
@@ -79,25 +126,25 @@ def write(chapters: list[Chapter], out: pathlib.Path, scale: str) -> str:
     out: its folder.
     scale: of all runs.
   """
-  about = _hardware(chapters, out, scale)
-  counts = Counter(found.agreement for each in chapters for found in each.found)
-  head = ", ".join(f"{number} {name}" for name, number in counts.most_common())
-  note = f"{_TINY}\n\n" if scale == "tiny" else ""
-  text = (
-    f"# The paper's figures and tables ({scale})\n\n{about}. Of all claims: {head}.\n\n{note}"
-    f"{evidence.RULE}\n\n" + "\n".join(map(_markdown, chapters))
-  )
-  files.write_text(out / "book.md", text)
+  files.write_text(out / "book.md", markdown(chapters, out, scale))
+  note = _TINY if scale == "tiny" else ""
   body = "\n".join(map(_html, chapters))
   files.write_text(
     out / "book.html",
     f"<!doctype html><meta charset='utf-8'><title>The paper's figures and tables</title>"
     f"<style>{_STYLE}</style><h1>The paper's figures and tables ({scale})</h1>"
-    f"<p>{html.escape(about)}. Of all claims: {html.escape(head)}.</p><p>{note}</p>"
+    f"<p>{html.escape(_about(chapters, out, scale))}</p><p>{note}</p>"
     f"<p>{_emphasised(evidence.RULE)}</p>{body}",
   )
   rows = [[each.row.name, each.row.title, _agreements(each)] for each in chapters]
   return tables.markdown(["row", "what", "agreement"], rows)
+
+
+def _about(chapters, out, scale):
+  """On what it ran, and how many of its claims agree."""
+  counts = Counter(found.agreement for each in chapters for found in each.found)
+  head = ", ".join(f"{number} {name}" for name, number in counts.most_common())
+  return f"{_hardware(chapters, out, scale)}. Of all claims: {head}."
 
 
 def _hardware(chapters, out, scale):

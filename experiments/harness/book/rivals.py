@@ -1,6 +1,6 @@
 """Figures and the table that compare noise on the output with rival defenses."""
 
-from harness.book import black_box
+from harness.book import on_mnist
 from harness.book.evidence import accuracy
 from harness.book.evidence import success
 from harness.book.rows import Claim
@@ -101,8 +101,8 @@ _MNIST = (
 )
 _STUDENT = f"{_MNIST}{_DISTILLED} --num_epochs=12 --defense=none"
 _ON_MNIST = (
-  Run("mnist_plain_untargeted", black_box.UNTARGETED_MNIST.line, 20, "headline_mnist/zoo"),
-  Run("mnist_plain_targeted", black_box.TARGETED_MNIST.line, 20, "figure2_mnist/targeted"),
+  Run("mnist_plain_untargeted", on_mnist.UNTARGETED.line, 20, "headline_mnist/zoo"),
+  Run("mnist_plain_targeted", on_mnist.TARGETED.line, 20, "figure2_mnist/targeted"),
   Run(
     "mnist_distilled_untargeted",
     f"{_STUDENT} --trade_off=0.03",

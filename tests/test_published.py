@@ -1,0 +1,80 @@
+"""What is published runs again: every command is its folder's, and every folder has one."""
+
+import json
+import re
+import shlex
+
+import compare_defenses
+import mains
+import pytest
+
+from harness import defenses
+from orjax import records
+
+RESULTS = mains.ROOT / "experiments" / "results"
+# Known once the model is there; everything else of a request is in the flags.
+_OF_THE_MODEL = {"model", "data", "substitutes", "slots_per_device", "rows_per_call"}
+
+
+def _published():
+  """Commands of attack mains in the READMEs of the results."""
+  for path in sorted(RESULTS.glob("*/README.md")):
+    for line in path.read_text().splitlines():
+      if re.match(r"    python experiments/(blackbox|whitebox)_attacks.py", line):
+        main, *flags = shlex.split(line)[1:]
+        yield main.split("/")[-1].removesuffix(".py"), flags
+
+
+def _out(flags):
+  return next(flag.split("=", 1)[1] for flag in flags if flag.startswith("--out="))
+
+
+@pytest.mark.parametrize(
+  "main, flags", list(_published()), ids=[_out(flags)[20:] for _, flags in _published()]
+)
+def test_a_published_command_is_its_folders(main, flags, monkeypatch):
+  """Run again it finds nothing to do, if the model is there."""
+  monkeypatch.chdir(mains.ROOT)
+  asked = mains.asked(main, *flags)
+  kept = records.read_manifest(asked.out)["request"]
+  _, strengths = defenses.load(asked.defense)
+  known = {name: kept.get(name) for name in _OF_THE_MODEL}
+  wanted = {**asked.science, "strength": strengths, **known}
+  records.check_manifest(asked.out, wanted, {}, asked.defaults)
+  with pytest.raises(ValueError, match="holds records for num_images="):
+    records.check_manifest(asked.out, {**wanted, "num_images": 12345}, {}, asked.defaults)
+  found = records.read(asked.out)
+  assert {r["num_samples"] for r in found} <= set(asked.attack.num_samples) | (
+    {20} if asked.attack.own.get("diagnose") else set()
+  )
+  assert {r["attack"] for r in found} == {asked.attack.name}
+
+
+def _comparisons():
+  """The cells of the comparisons in the READMEs of the results: requests."""
+  for path in sorted(RESULTS.glob("*/README.md")):
+    for line in path.read_text().splitlines():
+      if line.startswith("    python experiments/compare_defenses.py"):
+        asked = mains.asked("compare_defenses", *shlex.split(line)[2:])
+        found = json.loads((mains.ROOT / asked.out / "strengths.json").read_text())["found"]
+        for row in [{"value": "none", "strength": None}, *found]:
+          for attack in asked.attacks:
+            yield compare_defenses.cell(asked, attack, row["value"], row["strength"])
+
+
+def test_every_cell_of_a_published_comparison_is_its_folders(monkeypatch):
+  monkeypatch.chdir(mains.ROOT)
+  for asked in _comparisons():
+    kept = records.read_manifest(asked.out)["request"]
+    known = {name: kept.get(name) for name in _OF_THE_MODEL}
+    _, strengths = defenses.load(asked.defense)
+    wanted = {**asked.science, "strength": strengths, **known}
+    records.check_manifest(asked.out, wanted, {}, asked.defaults)
+    assert {r["attack"] for r in records.read(asked.out)} == {asked.attack.name}
+
+
+def test_every_folder_of_records_has_its_command(monkeypatch):
+  monkeypatch.chdir(mains.ROOT)
+  folders = {str(path.parent.relative_to(mains.ROOT)) for path in RESULTS.rglob("manifest.json")}
+  of_cells = {asked.out for asked in _comparisons()}
+  assert folders == {_out(flags) for _, flags in _published()} | of_cells
