@@ -86,6 +86,10 @@ def read(values: request.Values) -> BenchmarkRequest:
   images = data.read(values)
   recipe = recipes.Recipe(values["network"])
   recipes.network(images, recipe)
+  known = [x.name for x in attacks.endless(size=2)]
+  if unknown := set(values["only"]) - {"training", *known}:
+    names = ", ".join(map(repr, known))
+    raise ValueError(f"--only={min(unknown)} is not measured: pass 'training' or one of {names}")
   return BenchmarkRequest(
     images,
     recipe,
@@ -175,10 +179,6 @@ def main(asked: BenchmarkRequest) -> None:
   classifier = trained.classifier(asked.images, asked.recipe)
   variables = classifier.init(jax.random.key(0))
   measured = attacks.endless(int(np.prod(classifier.image_shape)))
-  unknown = set(asked.only) - {"training"} - {x.name for x in measured}
-  if unknown:
-    names = ", ".join(f"{x.name!r}" for x in measured)
-    raise ValueError(f"--only={min(unknown)} is not measured: pass 'training' or one of {names}")
   measured = [x for x in measured if not asked.only or x.name in asked.only]
   result = {
     "dataset": asked.images.name,

@@ -16,4 +16,4 @@ from harness import sweep
 OPTIONS = sweep.options("answers", attack="zoo", out="runs/blackbox_attacks")
 
 if __name__ == "__main__":
-  app.run(OPTIONS, sweep.reader(OPTIONS), sweep.run)
+  app.run(OPTIONS, sweep.reader(OPTIONS), sweep.run, shares=True)

@@ -14,6 +14,8 @@ strength was found, and table.md and comparison.png show all of it.
 import pathlib
 from typing import NamedTuple
 
+import jax
+
 from harness import app
 from harness import attacks
 from harness import classifiers
@@ -163,6 +165,7 @@ def main(asked: ComparisonRequest) -> None:
         flush=True,
       )
       sweep.run(cell(asked, attack, row["value"], row["strength"]))
+      jax.clear_caches()  # a hundred cells' programs are gigabytes; none serves another
   cells = {
     row["value"]: {name: folder(asked, name, row["value"]) for name in asked.attacks}
     for row in rows

@@ -7,6 +7,7 @@ the loss of noisy training. Needs no classifier. Writes figures and table.md to 
 """
 
 import pathlib
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -34,12 +35,25 @@ OPTIONS = [
 ]
 
 
-def main(values: request.Values) -> None:
+class TheoryRequest(NamedTuple):
+  """Where to draw, and how many Monte-Carlo draws from which seed."""
+
+  out: str
+  seed: int
+  num_draws: int
+
+
+def read(values: request.Values) -> TheoryRequest:
+  """The request that the flags make."""
+  return TheoryRequest(values["out"], values["seed"], values["num_draws"])
+
+
+def main(asked: TheoryRequest) -> None:
   """Draws all of them."""
   jax.config.update("jax_enable_x64", True)  # slopes at h = 1e-4 are small differences
-  records.make_folder(values["out"])
-  out = pathlib.Path(values["out"])
-  draws = np.random.default_rng(values["seed"]), values["num_draws"]
+  records.make_folder(asked.out)
+  out = pathlib.Path(asked.out)
+  draws = np.random.default_rng(asked.seed), asked.num_draws
   curves, table = theory_curves.figure_1b(*draws)
   theory.figure_1b(curves, out / "figure1b.png")
   theory.misclassification(theory_curves.misclassification(*draws), out / "misclassification.png")
@@ -47,10 +61,10 @@ def main(values: request.Values) -> None:
   theory.training_loss(*theory_curves.training_loss(*draws), out / "training_loss.png")
   print(table)
   files.write_text(
-    out / "table.md", f"{table}\n\n{values['num_draws']} draws a row; 95 % Wilson intervals.\n"
+    out / "table.md", f"{table}\n\n{asked.num_draws} draws a row; 95 % Wilson intervals.\n"
   )
   print(f"figures: {out}")
 
 
 if __name__ == "__main__":
-  app.run(OPTIONS, lambda values: values, main)
+  app.run(OPTIONS, read, main)

@@ -73,4 +73,4 @@ def main(asked: TrainingRequest) -> None:
 
 
 if __name__ == "__main__":
-  app.run(OPTIONS, read, main)
+  app.run(OPTIONS, read, main, shares=True)

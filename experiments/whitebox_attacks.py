@@ -17,4 +17,4 @@ from harness import sweep
 OPTIONS = sweep.options("gradients", "logits", attack="carlini_wagner", out="runs/whitebox_attacks")
 
 if __name__ == "__main__":
-  app.run(OPTIONS, sweep.reader(OPTIONS), sweep.run)
+  app.run(OPTIONS, sweep.reader(OPTIONS), sweep.run, shares=True)

@@ -38,7 +38,7 @@ _MODULES = (
   "types",
   "verification",
 )
-__all__ = [*_CALLS, *_MODULES]
+__all__ = [*_CALLS, *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name):

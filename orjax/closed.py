@@ -20,6 +20,7 @@ from orjax.engine import trials as trials_lib
 from orjax.engine.trials import Trial
 from orjax.host.jax_internals import is_traced
 from orjax.threats import ThreatModel
+from orjax.threats import traced
 from orjax.types import Attack
 from orjax.types import Example
 from orjax.types import Key
@@ -214,7 +215,7 @@ def evaluate(
   """
   images = border.images(images, num_channels=num_channels)
   factories.check_number("num_draws", num_draws, factories.LIMITS["num_draws"])
-  setting = {name: jnp.asarray(x, jnp.float32) for name, x in (setting or {}).items()}
+  setting = traced(setting or {})
   try:
     asked = threat_model.asked(variables, setting)
     threat_model.defended(variables, setting)

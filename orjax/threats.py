@@ -1,8 +1,11 @@
 """Who answers whom: a defense as a value, and the threat model made of it."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
+
+import numpy as np
 
 from orjax import factories
 from orjax.types import Oracle
@@ -46,6 +49,12 @@ class ThreatModel(NamedTuple):
   asked: Callable[[Any, Any], Oracle]
 
 
+def traced(setting: Mapping[str, Any]) -> dict[str, Any]:
+  """A setting as programs take it: float32; what is traced already is no host's number."""
+  as_float32 = lambda x: x.astype(np.float32) if hasattr(x, "aval") else np.asarray(x, np.float32)
+  return {name: as_float32(x) for name, x in setting.items()}
+
+
 @factories.factory
 def threat_model(
   classifier: Callable[[Any], Oracle],
@@ -53,6 +62,7 @@ def threat_model(
   *,
   attacker: Callable[[Oracle], Oracle] = lambda oracle: oracle,
   asks: Callable[[Any], Oracle] | None = None,
+  judge: Callable[[Any], Oracle] | None = None,
 ) -> ThreatModel:
   """Puts a defense in front of a classifier, and an attacker before it.
 
@@ -63,6 +73,8 @@ def threat_model(
       `functools.partial(oracles.averaged, num_samples=100)`.
     asks: `asks(variables) -> Oracle`: whom a transfer attacker asks instead of the server,
       such as a network of its own.
+    judge: `judge(variables) -> Oracle`: the undefended model that the verification asks, where
+      the classifier's own answers are defended already.
 
   Returns:
     A `ThreatModel` of the classifier's variables; with `asks`, of a pair: the variables of
@@ -73,11 +85,14 @@ def threat_model(
     threat_model(classifier, defenses.output_noise())
   """
 
+  def own(variables):
+    return variables if asks is None else variables[0]
+
   def clean(variables):
-    return classifier(variables if asks is None else variables[0])
+    return (judge or classifier)(own(variables))
 
   def defended(variables, setting):
-    return defense.wrap(clean(variables), setting)
+    return defense.wrap(classifier(own(variables)), setting)
 
   def asked(variables, setting):
     return attacker(defended(variables, setting) if asks is None else asks(variables[1]))

@@ -28,7 +28,7 @@ SMALL = (
 def asked(main, *flags):
   """The request that a main makes of flags; nothing is started."""
   module = importlib.import_module(main)
-  values = request.parse([*module.OPTIONS, *app.PROCESS], [main, *map(str, flags)])
+  values = request.parse([*module.OPTIONS, *app.COMPUTING, *app.SHARING], [main, *map(str, flags)])
   if hasattr(module, "read"):
     return module.read(values)
   return sweep.reader(module.OPTIONS)(values)

@@ -16,6 +16,7 @@ from small_calls import UNIT
 from conftest import linear_predict
 from conftest import linear_variables
 import orjax
+from orjax import defenses
 from orjax import engine
 from orjax import objectives
 from orjax import oracles
@@ -36,7 +37,7 @@ def _one(oracle=None, images=UNIT, labels=LABELS, **options):
 
 def _engine(oracle=None, images=UNIT, labels=LABELS):
   clean = oracle or oracle_of()
-  model = engine.ThreatModel(*[lambda *_: clean] * 3)
+  model = threats.threat_model(lambda variables: clean, defenses.no_defense())
   tasks = [
     engine.Task({"i": i}, image, label, 0, i, {})
     for i, (image, label) in enumerate(zip(images, labels))

@@ -202,7 +202,7 @@ def test_pictures_of_a_sweep_are_told_apart_or_left_out(tmp_path, drawn):
 def test_a_figure_by_name_or_the_reason_why_not(tmp_path):
   folder = write(tmp_path / "zoo", sweep_over({0.0: 0.5}))
   with pytest.raises(
-    ValueError, match="there is no figure figure99: pass one of figure2, averaging"
+    ValueError, match="there is no figure figure99: pass one of averaging, figure13"
   ):
     figures.draw([folder], tmp_path, "figure99")
   for name in figures.FIGURES.keys() - {"figure2"}:

@@ -209,7 +209,7 @@ def test_processes_that_cannot_be_are_refused(flags, message):
   from harness import request
 
   with pytest.raises(ValueError, match=message):
-    app.check_processes(request.parse(app.PROCESS, ["main", *flags]))
+    app.check_processes(request.parse(app.SHARING, ["main", *flags]))
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,16 @@ def test_my_model_and_my_endpoint_agree(tmp_path, capsys):
     assert one["l2"] == pytest.approx(other["l2"], abs=1e-3)
   assert first[0]["model"] == "my_model:factory" and first[0]["trained_with"] is None
   assert second[0]["model"] == "my_endpoint:factory"
+  for name in ("my_model", "my_endpoint"):
+    assert {"figure2.png", "pictures.png"} <= {path.name for path in (tmp_path / name).iterdir()}
+
+
+def test_my_model_is_attacked_through_its_gradients(tmp_path):
+  flags = ("--variance=0", "--max_steps=20", "--binary_search_steps=1")
+  model = f"--model={EXAMPLES / 'my_model'}.py:factory"
+  mains.run("whitebox_attacks", *_QUICK, model, *flags, f"--out={tmp_path}")
+  assert {r["model"] for r in records.read(str(tmp_path))} == {"my_model:factory"}
+  assert (tmp_path / "figure2.png").exists() and (tmp_path / "pictures.png").exists()
 
 
 def test_a_host_model_has_no_noise_of_ours_by_default(tmp_path):
@@ -141,6 +151,7 @@ def test_own_data_runs_through_all_attack_mains(data, three_classes, tmp_path, c
     assert found and {r["dataset"] for r in found} == {name}
     assert {r["label"] for r in found} <= {0, 1, 2, 3, 4}
     assert (out / "table.md").exists() and (out / "pictures.png").exists()
+    assert (out / "figure2.png").exists() == ("--attack=pgd" not in flags)
   manifest = json.loads((out / "manifest.json").read_text())
   assert len(manifest["request"]["data"]) == 16, "the images' fingerprint"
   assert manifest["about"]["training"]["test_accuracy"] > 0.7

@@ -113,20 +113,6 @@ def test_long_probes_stand_noise_that_stops_short_ones():
   assert rates["published"] < 0.4 and rates["lite"] > rates["published"] + 0.3, rates
 
 
-@pytest.mark.parametrize(
-  "attack",
-  [
-    rays(LABELS, radius=0.05, lead=3, num_rows=2),
-    hop_skip_jump(LABELS, first_probes=6, num_iterations=4, num_rows=3),
-    pop_skip_jump(LABELS, norm="linf", first_probes=5, num_iterations=6, num_rows=2),
-  ],
-  ids=["rays", "hsj", "psj"],
-)
-def test_contract(attack, linear_images):
-  noisy = oracles.averaged(oracles.with_output_noise(panel.clean(), 0.1), 2)
-  panel.check_contract(attack, noisy, *linear_images, 300)
-
-
 def test_finished_after_the_last_iteration(linear_images):
   for attack in (
     hop_skip_jump(LABELS, first_probes=5, num_iterations=3),

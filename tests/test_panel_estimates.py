@@ -10,7 +10,6 @@ import pytest
 
 from orjax import attacks
 from orjax import objectives
-from orjax import oracles
 from orjax.attacks.label_only import label_only
 from orjax.attacks.label_only import partial_information
 from orjax.attacks.sign_hunter import sign_hunter
@@ -151,23 +150,6 @@ def test_moves_are_tried_in_the_published_order():
     )
     found += [(float(a), float(b)) for a, b, c in zip(sizes, shrinkages, there) if c]
   np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-  "attack",
-  [
-    sign_hunter(MARGIN, radius=0.05, comparison="sequential", lead=2),
-    spsa(MARGIN, radius=0.05, num_pairs=3, num_steps=20, lead=3),
-    label_only(MARGIN, radius=0.05, num_pairs=2, num_proxies=2, smoothing=0.02, start=FAR),
-    partial_information(
-      objectives.cross_entropy(), radius=0.05, num_pairs=3, smoothing=0.01, start=FAR, lead=2
-    ),
-  ],
-  ids=["sign_hunter", "spsa", "label_only", "partial"],
-)
-def test_contract(attack, linear_images):
-  noisy = oracles.averaged(oracles.with_output_noise(panel.clean(), 0.1), 2)
-  panel.check_contract(attack, noisy, *linear_images, 200)
 
 
 @pytest.mark.parametrize(

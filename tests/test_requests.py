@@ -91,6 +91,10 @@ _REFUSED_BY_OTHERS = [
   ("whitebox_attacks", ["--host_model=a.py:f"], "--host_model is for attacks that only ask"),
   ("benchmark", ["--variance=7", "--diagnose"], "Unknown command line flag"),
   ("benchmark", ["--model=a.py:f"], "Unknown command line flag 'model'"),
+  ("whitebox_attacks", ["--attack=pgd", "--loss=cw", "--loss=cw"], "--loss names a value twice"),
+  ("whitebox_attacks", ["--attack=pgd", "--diagnose", "--targeted"], "--diagnose is untargeted"),
+  ("whitebox_attacks", ["--attack=apgd", "--lead=2"], "--lead needs --draws=same_draws"),
+  ("benchmark", ["--only=none"], "--only=none is not measured: pass 'training' or one of 'zoo'"),
   ("benchmark", ["--seconds=0"], "--seconds=0 must be at least 0.1"),
   ("theory_figures", ["--network=resnet32"], "Unknown command line flag 'network'"),
   ("calibrate", ["--adversary_steps=3"], "--adversary_steps needs --trained_with=pgd"),
@@ -235,7 +239,7 @@ def test_a_bad_option_is_the_programs_fault():
 
 
 def test_process_flags_need_a_coordinator():
-  values = request.parse(app.PROCESS, ["main", "--process_id=1"])
+  values = request.parse(app.SHARING, ["main", "--process_id=1"])
   with pytest.raises(ValueError, match="need --coordinator"):
     app.check_processes(values)
 

@@ -1,7 +1,7 @@
 """An example of a user's own model: MobileNet v1 for ImageNet, from Keras' weights.
 
     MOBILENET_WEIGHTS=mobilenet_v1_075_224.npz python experiments/blackbox_attacks.py \
-        --dataset=imagenet2012 --model=experiments/mobilenet.py:mobilenet_075_224
+        --dataset=imagenet2012 --model=experiments/examples/mobilenet.py:mobilenet_075_224
 
 The file holds the arrays of Keras' published MobileNet by their names, such as
 `conv_dw_1/depthwise_kernel`. Depthwise convolutions are written as nine shifted products

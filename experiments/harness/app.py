@@ -1,6 +1,6 @@
 """Starts a main: reads its flags, sets the process up, turns errors into sentences.
 
-JAX is imported once the flags are read, and by mains that compute only.
+JAX starts once the flags are read and their request is made, and in mains that compute only.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,8 @@ from harness import request
 from harness import signals
 from harness.request import Option
 
-PROCESS = (
+# Of every main that uses JAX.
+COMPUTING = (
   Option(
     "compilation_cache",
     "string",
@@ -35,11 +36,14 @@ PROCESS = (
     science=False,
     may_be_empty=True,
   ),
+)
+# Of those that share their work among processes.
+SHARING = (
   Option(
     "distributed",
     "boolean",
     False,
-    "join the processes of a SLURM, MPI or Kubernetes job; each does its share of the trials",
+    "join the processes of a SLURM, MPI or Kubernetes job; each does its share",
     request.SPEED,
     science=False,
   ),
@@ -129,6 +133,7 @@ def run(
   main: Callable[[Any], None],
   *,
   computes: bool = True,
+  shares: bool = False,
 ) -> None:
   """Runs `main(read(values))`; an expected error is one sentence and exit code 1.
 
@@ -139,7 +144,8 @@ def run(
     options: all flags that the main takes; any other is refused.
     read: makes the typed request, and refuses what does not go together, before JAX starts.
     main: does what is asked.
-    computes: whether the main uses JAX, and so has the options of `PROCESS`, too.
+    computes: whether the main uses JAX, and so has the options of `COMPUTING`, too.
+    shares: whether processes share its work, by the options of `SHARING`.
   """
   about = sys.modules["__main__"].__doc__ or ""
   for stream in (sys.stdout, sys.stderr):  # a terminal may know ASCII only
@@ -147,12 +153,13 @@ def run(
   sys.stdout, sys.stderr = _Forgiving(sys.stdout), _Forgiving(sys.stderr)  # type: ignore[assignment]
   signals.listen()
   try:
-    values = request.parse([*options, *(PROCESS if computes else ())], sys.argv, about)
+    more = (*(COMPUTING if computes else ()), *(SHARING if shares else ()))
+    values = request.parse([*options, *more], sys.argv, about)
     asked = read(values)
-    if computes:
+    if shares:
       check_processes(values)
-      if values["distributed"] or values["coordinator"]:
-        processes.supervise()
+    if _has_partners(values):
+      processes.supervise()
     flags.FLAGS(sys.argv[:1])  # libraries look at flags of their own
     logging.set_verbosity(logging.ERROR)  # orbax tells its whole life at INFO
     _tell_warnings()
@@ -213,6 +220,10 @@ def _stop(message, code):
   sys.exit(code)
 
 
+def _has_partners(values):
+  return bool(values.by_name.get("distributed") or values.by_name.get("coordinator"))
+
+
 def check_processes(values: request.Values) -> None:
   """Raises ValueError for processes that nobody coordinates, or that cannot be."""
   number, size = values["process_id"], values["num_processes"]
@@ -245,7 +256,7 @@ def _set_up(values):
   jax.config.update("jax_threefry_partitionable", True)
   if values["compilation_cache"]:
     _keep_programs(jax, pathlib.Path(values["compilation_cache"]).expanduser())
-  if values["distributed"] or values["coordinator"]:
+  if _has_partners(values):
     processes.join(
       values["coordinator"],
       values["num_processes"],

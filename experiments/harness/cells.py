@@ -1,5 +1,6 @@
 """What the engine is given for one attack of a sweep, and what is kept of what it gives back."""
 
+from collections.abc import Iterator
 import functools
 import itertools
 from typing import Any
@@ -119,14 +120,11 @@ def cell(common: Attacked, variant: Variant, other: Model | None) -> Cell:
     common.defense,
     attacker=functools.partial(oracles.averaged, num_samples=variant.num_samples),
     asks=other and other.logits,
+    judge=None if model.judge is None else model.undefended,
   )
-  if model.judge is not None:
-    threats = threats._replace(clean=model.undefended)
   variables = model.variables if other is None else (model.variables, other.variables)
-  tasks = [
-    _task(common, image, identity, place)
-    for place, image, identity in _identities(common, variant, images)
-  ]
+  image_of = dict(zip(common.indices.tolist(), images))
+  tasks = [_task(common, image_of[each["index"]], each) for each in identities(common, variant)]
   return Cell(variant, threats, variables, tasks)
 
 
@@ -138,31 +136,27 @@ def _clipped(oracle):
   )
 
 
-def _identities(common, variant, images):
-  """Place of the strength, image and first fields of the record, of every trial."""
-  for place, strength in enumerate(common.strengths):
-    for index, label, image in zip(common.indices.tolist(), common.labels.tolist(), images):
+def identities(common: Attacked, variant: Variant) -> Iterator[dict[str, Any]]:
+  """The first fields of the record of every trial of a variant."""
+  for strength in common.strengths:
+    for index, label in zip(common.indices.tolist(), common.labels.tolist()):
       for target, run in itertools.product(_targets(common, index, label), range(common.num_runs)):
-        yield (
-          place,
-          image,
-          {
-            "dataset": common.name,
-            "model": common.model.name,
-            "trained_with": common.model.trained_with,
-            "defense": common.defense.name,
-            "strength": strength,
-            "attack": common.attack.name,
-            "targeted": common.attack.targeted,
-            "num_samples": variant.num_samples,
-            "seed": common.seed,
-            "run": run,
-            "index": index,
-            "label": label,
-            "target": target,
-            "setting": variant.setting,
-          },
-        )
+        yield {
+          "dataset": common.name,
+          "model": common.model.name,
+          "trained_with": common.model.trained_with,
+          "defense": common.defense.name,
+          "strength": strength,
+          "attack": common.attack.name,
+          "targeted": common.attack.targeted,
+          "num_samples": variant.num_samples,
+          "seed": common.seed,
+          "run": run,
+          "index": index,
+          "label": label,
+          "target": target,
+          "setting": variant.setting,
+        }
 
 
 def _targets(common, index, label):
@@ -173,17 +167,16 @@ def _targets(common, index, label):
   )
 
 
-def _task(common, image, identity, place):
-  setting = common.defense.settings(identity["strength"])
+def _task(common, image, identity):
   return engine.Task(
     identity,
     image,
     identity["label"] if identity["target"] is None else identity["target"],
     identity["run"],
     identity["index"],
-    {name: np.float32(x) for name, x in setting.items()},
+    common.defense.settings(identity["strength"]),
     # Through the weakest defense, named first, an attack goes on for longest.
-    expected_steps=-place,
+    expected_steps=-common.strengths.index(identity["strength"]),
   )
 
 

@@ -13,6 +13,7 @@ from orjax import files
 from orjax import records
 from orjax.threats import Defense
 from orjax.threats import threat_model
+from orjax.threats import traced
 
 _CHOICE = "choice.json"
 
@@ -109,8 +110,7 @@ def defended_classes(
   )
 
   def classes(strength, key, images):
-    setting = {name: np.float32(x) for name, x in defense.settings(strength).items()}
-    return predict((model.variables, setting), key, images)
+    return predict((model.variables, traced(defense.settings(strength))), key, images)
 
   return classes
 

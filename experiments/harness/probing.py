@@ -9,6 +9,7 @@ from orjax import border
 from orjax import datasets
 from orjax.threats import Defense
 from orjax.threats import threat_model
+from orjax.threats import traced
 
 _LOOKS = 10  # of a model outside JAX at each of two images
 
@@ -35,7 +36,7 @@ def check_defense(model: Model, defense: Defense, strength: float, test: dataset
   """
   if model.logits is None:
     return
-  setting = {name: jnp.float32(x) for name, x in defense.settings(strength).items()}
+  setting = traced(defense.settings(strength))
   defended = threat_model(model.clean, defense).defended(model.variables, setting)
   border.check_function(defended._replace(random=True), _some(test), "--defense")
 

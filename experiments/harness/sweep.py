@@ -91,6 +91,8 @@ def reader(all_options: list[Option]) -> Callable[[request.Values], SweepRequest
 
   def read(values):
     found = _read(values)
+    if not defenses.is_own(found.defense.value):  # what does not go together is told at once
+      attacks.plan(found.attack, _victim(found, found.defense.value, lambda: True))
     selecting = {"dataset", "data", "attack", "norm", "network", "trained_with"}
     plain = {o.name: o.default for o in all_options} | {
       name: values[name] for name in selecting & values.by_name.keys()
@@ -160,18 +162,19 @@ def _science(found, values, all_options):
   )
 
 
-def _victim(asked, defense):
-  recipe = asked.classifier.recipe
+def _victim(asked, defense, computes_float64):
   return attacks.Victim(
-    recipe,
-    random=defense.name == "inner_noise",
-    computes_float64=lambda: (
-      recipe is not None
-      or classifiers.users.computes_float64(
-        classifiers.load(asked.classifier, asked.images, asked.seed)
-      )
-    ),
+    asked.classifier.recipe,
+    random=defense == "inner_noise",
+    computes_float64=computes_float64,
     name_of=functools.partial(recipes.name, asked.images),
+  )
+
+
+def _computes_float64(asked):
+  """Whether the model does; a user's is loaded to tell."""
+  return asked.classifier.recipe is not None or classifiers.users.computes_float64(
+    classifiers.load(asked.classifier, asked.images, asked.seed)
   )
 
 
@@ -279,7 +282,8 @@ def check(asked: SweepRequest) -> tuple:
     ValueError: they are not; no model was loaded and nothing asked.
   """
   defense, strengths = defenses.load(asked.defense)
-  variants = attacks.plan(asked.attack, _victim(asked, defense))
+  victim = _victim(asked, defense.name, functools.partial(_computes_float64, asked))
+  variants = attacks.plan(asked.attack, victim)
   cells.check_budget(
     variants, *classifiers.shapes(asked.classifier, asked.images), asked.attack.max_queries
   )

@@ -9,6 +9,7 @@ import numpy as np
 
 from orjax.engine.programs import Inputs
 from orjax.engine.trials import Trial
+from orjax.threats import traced
 from orjax.verification import Verdict
 
 
@@ -54,11 +55,7 @@ class Outcome(NamedTuple):
 def inputs(task: Task) -> Inputs:
   """What starts a task's trial."""
   return Inputs(
-    task.image,
-    np.int32(task.label),
-    np.int32(task.run),
-    np.int32(task.index),
-    {k: np.asarray(v, np.float32) for k, v in task.setting.items()},
+    task.image, np.int32(task.label), np.int32(task.run), np.int32(task.index), traced(task.setting)
   )
 
 

@@ -114,7 +114,8 @@ def check(record: Any, names: tuple[str, ...] = FIELDS) -> None:
 def modern(record: dict, request: dict) -> dict:
   """A record, or a trace, in today's form.
 
-  The first form had `variance` for `strength` and called every defense output noise.
+  The first form had `variance` for `strength` and called every defense output noise; before
+  attacks could be swept over their spacing, records did not say it.
 
   Args:
     record: in either form.
@@ -123,7 +124,11 @@ def modern(record: dict, request: dict) -> dict:
   Raises:
     ValueError: it is of neither form.
   """
-  if not isinstance(record, dict) or "variance" not in record:
+  if not isinstance(record, dict):
+    return record
+  if record.get("setting") == {} and isinstance(request.get("spacing"), float):
+    record = {**record, "setting": {"spacing": request["spacing"]}}
+  if "variance" not in record:
     return record
   new = {**record, "trained_with": request.get("trained_with")}
   variance = new.pop("variance")

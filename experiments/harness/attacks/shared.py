@@ -91,12 +91,13 @@ def search(
   *, trade_off, binary_search_steps, max_steps, check_every, check_average, start, confirmations
 ) -> dict[str, Any]:
   """Keywords of `attacks.zoo` and `attacks.carlini_wagner` from those of the flags."""
+  starts = {"image": None, "far": attacks.low_frequency_noise()}
   return {
     "initial_trade_off": trade_off,
     "binary_search_steps": binary_search_steps,
     "max_steps": max_steps,
     "check_every": check_every or None,
     "check_average": check_average,
-    "start": attacks.low_frequency_noise() if start == "far" else None,
+    "start": starts[start],
     "confirmations": confirmations,
   }

@@ -11,6 +11,7 @@ from orjax import estimators
 from orjax import geometry
 from orjax import objectives
 from orjax.threats import threat_model
+from orjax.threats import traced
 
 OBJECTIVES = {
   "log margin": objectives.log_margin(),
@@ -73,8 +74,8 @@ def measure(
   """
   defense = defenses.output_noise()
   threats = threat_model(model.clean, defense)
-  settings = [defense.settings(variance) for variance in (0.0, *variances)]
-  stddevs = jnp.asarray([setting["stddev"] for setting in settings], jnp.float32)
+  settings = [traced(defense.settings(variance)) for variance in (0.0, *variances)]
+  stddevs = jnp.asarray([setting["stddev"] for setting in settings])
   objective = OBJECTIVES[name]
 
   def gradient(variables, key, image, label, stddev):

@@ -1,35 +1,25 @@
 """Figures of record folders, by name.
 
-A new one is a module with a `FIGURE`, named here. Those of the theory, which are drawn from
+A new one is a module with a `FIGURE`, found by its name. Those of the theory, which are drawn from
 arrays, are functions in `theory`.
 """
 
 from collections.abc import Sequence
+import importlib
 import os
 import pathlib
+import pkgutil
 
 from harness.report import ledgers
-from harness.report.figures import averaging
-from harness.report.figures import figure2
-from harness.report.figures import figure4
-from harness.report.figures import figure13
-from harness.report.figures import figure17
-from harness.report.figures import pictures
-from harness.report.figures import spacings
-from harness.report.figures import traces
-from harness.report.figures import under_attack
 from harness.report.figures.figure import Figure
 
+_MODULES = [
+  importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)
+]
 FIGURES: dict[str, Figure] = {
-  "figure2": figure2.FIGURE,
-  "averaging": averaging.FIGURE,
-  "spacings": spacings.FIGURE,
-  "traces": traces.FIGURE,
-  "under_attack": under_attack.FIGURE,
-  "figure13": figure13.FIGURE,
-  "figure17": figure17.FIGURE,
-  "figure4": figure4.FIGURE,
-  "pictures": pictures.FIGURE,
+  module.__name__.rsplit(".", 1)[-1]: module.FIGURE
+  for module in _MODULES
+  if hasattr(module, "FIGURE")
 }
 
 
