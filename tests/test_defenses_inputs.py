@@ -116,6 +116,9 @@ def test_sizes_of_resizing_follow_from_the_strength():
   )
   np.testing.assert_array_equal(at(0.0), images.reshape(3, -1))
   assert (at(1.0) != images.reshape(3, -1)).any()
+  for pixels in (0.5, np.inf, np.nan):
+    with pytest.raises(ValueError, match="pixels must be whole"):
+      defenses.resize_pad(size=28).settings(pixels)
   own = defenses.resize_pad(size=None)
   assert own.default == defenses.resize_pad(size=28).default
   seen = _seen(lambda oracle: own.wrap(oracle, own.settings(2.0)), images)

@@ -57,6 +57,11 @@ def test_whole_strengths_are_whole():
   [
     (_defense((0.0, 1.0)), lambda s: 0.0, "even at strength 1.04858e.06 it costs 0.0000"),
     (_defense((0.0, 1.0), most=1.5), lambda s: s / 1000, "even at strength 1 it costs 0.0010"),
+    (
+      _defense((0.0, 1.0, 2.0), whole=True),
+      lambda s: s / 50,
+      "already at strength 1 it costs 0.0200",
+    ),
     (_defense((1.0,)), lambda s: 0.5, "even its weakest strength, 1, costs 0.5000"),
   ],
 )

@@ -222,6 +222,8 @@ def resize_pad(*, size: int | None = 331, fill: float = 0.5, flip: bool = False)
   """
 
   def settings(pixels):
+    if not float(pixels).is_integer():
+      raise ValueError(f"the number of pixels must be whole, not {pixels}")
     if size is None:
       check_range("number of pixels", pixels, 0, _LARGEST_SIDE)
       return {"fewer": float(pixels)}

@@ -137,7 +137,7 @@ def calibrate(
     `drop_interval` there.
 
   Raises:
-    NoSuchStrengthError: even the weakest costs more, or even the strongest costs less.
+    NoSuchStrengthError: even the weakest that is there costs more, or even the strongest less.
   """
   seen = {}
 
@@ -164,6 +164,12 @@ def calibrate(
       f"even at strength {strength:g} it costs {costs(strength):.4f}: it cannot be calibrated to "
       f"cost {drop:g}, so choose its strength by what it does to attacks",
       float(defense.default[-1]),
+    )
+  if strength == weakest == 0:  # of whole strengths, that of no defense is left
+    raise NoSuchStrengthError(
+      f"already at strength {dearer:g} it costs {costs(dearer):.4f}: it cannot be calibrated to cost "
+      f"{drop:g}",
+      dearer,
     )
   earliest = search(2)[0] if cost(weakest)[2] <= drop else weakest
   latest = search(1)[1]
