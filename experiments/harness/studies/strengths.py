@@ -167,8 +167,8 @@ def calibrate(
     )
   if strength == weakest == 0:  # of whole strengths, that of no defense is left
     raise NoSuchStrengthError(
-      f"already at strength {dearer:g} it costs {costs(dearer):.4f}: it cannot be calibrated to cost "
-      f"{drop:g}",
+      f"already at strength {dearer:g} it costs {costs(dearer):.4f}: it cannot be calibrated to "
+      f"cost {drop:g}",
       dearer,
     )
   earliest = search(2)[0] if cost(weakest)[2] <= drop else weakest
