@@ -169,3 +169,31 @@ def test_lucky_answers_of_table_1_are_counted():
   )
   failed = [r for r in _trials("table1_imagenet/bandits", 1e-2) if not r["clean_success"]]
   assert f"{bandits[1]} of Bandits' {len(failed)} failures at 1e-2" in _prose("README.md")
+
+
+def test_the_zoo_at_one_accuracy():
+  """What is said of all defenses of digits, from the ledger of every cell."""
+  folder = published_columns.RESULTS / "defenses_digits"
+  names = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "none")
+  attacks = ("zoo", "ql", "bandits", "square", "pop_skip_jump", "informed_nes")
+  fell = {
+    name: {x: sum(r["clean_success"] for r in records.read(folder / name / x)) for x in attacks}
+    for name in names
+  }
+  shrinks, alters = "resize_pad", ("resize_pad", "confidence_gate", "uint8_input")
+  sure = [fell[name] for name in names if name != "boundary_noise"]
+  others = [fell[name] for name in names if name != shrinks]
+  on_labels = [fell[name]["pop_skip_jump"] for name in names if name not in alters]
+  least = lambda attack: min(found[attack] for found in others)
+  said = _prose("defenses_digits")
+  for sentence in (
+    f"All {len(names)} defenses",
+    f"ZOO takes at most {max(x['zoo'] for x in sure)} of 20 images through every defense but one",
+    f"and QL at most {max(x['ql'] for x in sure)}. Informed NES, with the same 10,000 queries, "
+    f"takes {least('informed_nes')} to 20 through all but `resize_pad`",
+    f"PopSkipJump, on labels, {min(on_labels)} to 20 through all but that and two",
+    f"(`confidence_gate` {fell['confidence_gate']['pop_skip_jump']}, `uint8_input` "
+    f"{fell['uint8_input']['pop_skip_jump']}); Square {least('square')} to 20 through all but",
+    f"the best of the six takes at least {min(max(x.values()) for x in others)} of 20",
+  ):
+    assert sentence in said, sentence
