@@ -70,8 +70,8 @@ def test_figure_13_sorts_networks_by_stddev(tmp_path, drawn):
     pgd(tmp_path / "10", both, stddev=10.0),
   ]
   assert [path.name for path in figures.draw(folders, tmp_path)] == [
-    "under_attack.png",
     "figure13.png",
+    "under_attack.png",
   ]
   (ax,) = drawn["figure13.png"].axes
   assert ticks(ax.xaxis) == ["0", "10", "100"]
@@ -109,9 +109,9 @@ def test_figure_17_and_4_show_transfers_and_mean_losses(tmp_path, drawn):
   ]
   records.write_json(tmp_path / "traces.json", {"num_images": 3, "traces": traces})
   assert [path.name for path in figures.draw([folder], tmp_path)] == [
-    "under_attack.png",
     "figure17.png",
     "figure4.png",
+    "under_attack.png",
   ]
   (ax,) = drawn["figure17.png"].axes
   assert ticks(ax.xaxis) == ["undefended", "or100"]
