@@ -227,7 +227,7 @@ SHOWN = {
     [None, Column(under_attack)],
   ),
   ("table3_mnist", 0): Shown(
-    [of("table3_mnist/distilled_untargeted")],
+    [of(f"table3_mnist/distilled_{x}") for x in ("untargeted", "targeted")],
     [None, *map(Column, (CLAIMED, CLEAN, distance, accuracy)), None],
   ),
   ("table4_mnist", 0): Shown(
