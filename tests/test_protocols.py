@@ -151,18 +151,20 @@ OBJECTIVES = {
   "targeted_cross_entropy": objectives.cross_entropy(targeted=True),
   "margin": objectives.margin(confidence=np.inf),
 }
-# Every attack of the paper meets every oracle and every objective once, every other one of them
-# in turn.
+# Every attack meets every oracle and every objective once, one of the panel one of them in turn.
 COMBINATIONS = [
   ("noisy", "margin"),
   ("averaged", "log_margin"),
   ("random", "targeted_cross_entropy"),
 ]
-_OF_THE_PAPER = ("zoo", "ql", "bandits", "carlini_wagner", "whitebox_pgd")
+_PANEL = {
+  *("square", "sign_hunter", "spsa", "evolution", "rays", "hop_skip_jump", "pop_skip_jump"),
+  *("label_only", "partial_information", "apgd"),
+}
 _MEETINGS = [
   (name, *pair)
   for number, name in enumerate(ATTACKS)
-  for pair in (COMBINATIONS if name in _OF_THE_PAPER else [COMBINATIONS[number % 3]])
+  for pair in ([COMBINATIONS[number % 3]] if name in _PANEL else COMBINATIONS)
 ]
 
 
