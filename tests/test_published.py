@@ -1,6 +1,5 @@
 """What is published runs again: every command is its folder's, and every folder has one."""
 
-import functools
 import json
 import re
 import shlex
@@ -14,7 +13,7 @@ import pytest
 from harness import attacks
 from harness import cells
 from harness import defenses
-from harness import recipes
+from harness import sweep
 from orjax import records
 
 RESULTS = mains.ROOT / "experiments" / "results"
@@ -35,12 +34,7 @@ def _missing(asked):
   """Settings of trials that a command asks for, on the folder's images, and the folder lacks."""
   found = records.read(asked.out)
   defense, strengths = defenses.load(asked.defense)
-  victim = attacks.Victim(
-    asked.classifier.recipe,
-    random=defense.name == "inner_noise",
-    computes_float64=lambda: True,
-    name_of=functools.partial(recipes.name, asked.images),
-  )
+  victim = sweep.victim(asked, defense.name, lambda: True)
   labels = {record["index"]: record["label"] for record in found}
   first = found[0]
   common = cells.Attacked(
@@ -64,6 +58,14 @@ def _missing(asked):
   return [identity["setting"] for identity in records.missing(asked.out, wanted)]
 
 
+def _wanted(asked):
+  """What a command says for its folder's manifest, which alone knows of the model."""
+  kept = records.read_manifest(asked.out)["request"]
+  _, strengths = defenses.load(asked.defense)
+  known = {name: kept.get(name) for name in _OF_THE_MODEL}
+  return {**asked.science, "strength": strengths, **known}
+
+
 def _out(flags):
   return next(flag.split("=", 1)[1] for flag in flags if flag.startswith("--out="))
 
@@ -75,10 +77,7 @@ def test_a_published_command_is_its_folders(main, flags, monkeypatch):
   """Run again it finds nothing to do, if the model is there."""
   monkeypatch.chdir(mains.ROOT)
   asked = mains.asked(main, *flags)
-  kept = records.read_manifest(asked.out)["request"]
-  _, strengths = defenses.load(asked.defense)
-  known = {name: kept.get(name) for name in _OF_THE_MODEL}
-  wanted = {**asked.science, "strength": strengths, **known}
+  wanted = _wanted(asked)
   records.check_manifest(asked.out, wanted, {}, asked.defaults)
   with pytest.raises(ValueError, match="holds records for num_images="):
     records.check_manifest(asked.out, {**wanted, "num_images": 12345}, {}, asked.defaults)
@@ -103,11 +102,8 @@ def _comparisons():
 def test_every_cell_of_a_published_comparison_is_its_folders(monkeypatch):
   monkeypatch.chdir(mains.ROOT)
   for asked in _comparisons():
-    kept = records.read_manifest(asked.out)["request"]
-    known = {name: kept.get(name) for name in _OF_THE_MODEL}
-    _, strengths = defenses.load(asked.defense)
-    wanted = {**asked.science, "strength": strengths, **known}
-    records.check_manifest(asked.out, wanted, {}, asked.defaults)
+    records.check_manifest(asked.out, _wanted(asked), {}, asked.defaults)
+    assert _missing(asked) == []
     assert {r["attack"] for r in records.read(asked.out)} == {asked.attack.name}
 
 

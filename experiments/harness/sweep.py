@@ -91,8 +91,8 @@ def reader(all_options: list[Option]) -> Callable[[request.Values], SweepRequest
 
   def read(values):
     found = _read(values)
-    if not defenses.is_own(found.defense.value):  # what does not go together is told at once
-      attacks.plan(found.attack, _victim(found, found.defense.value, lambda: True))
+    # What does not go together is told at once.
+    attacks.plan(found.attack, victim(found, found.defense.value, lambda: True))
     selecting = {"dataset", "data", "attack", "norm", "network", "trained_with"}
     plain = {o.name: o.default for o in all_options} | {
       name: values[name] for name in selecting & values.by_name.keys()
@@ -162,7 +162,10 @@ def _science(found, values, all_options):
   )
 
 
-def _victim(asked, defense, computes_float64):
+def victim(
+  asked: SweepRequest, defense: str, computes_float64: Callable[[], bool]
+) -> attacks.Victim:
+  """What the plan of a request's attack may depend on, with a defense of some name."""
   return attacks.Victim(
     asked.classifier.recipe,
     random=defense == "inner_noise",
@@ -282,8 +285,8 @@ def check(asked: SweepRequest) -> tuple:
     ValueError: they are not; no model was loaded and nothing asked.
   """
   defense, strengths = defenses.load(asked.defense)
-  victim = _victim(asked, defense.name, functools.partial(_computes_float64, asked))
-  variants = attacks.plan(asked.attack, victim)
+  computes_float64 = functools.partial(_computes_float64, asked)
+  variants = attacks.plan(asked.attack, victim(asked, defense.name, computes_float64))
   cells.check_budget(
     variants, *classifiers.shapes(asked.classifier, asked.images), asked.attack.max_queries
   )
