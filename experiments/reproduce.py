@@ -121,7 +121,7 @@ def main(asked: ReproductionRequest) -> None:
   files.make_folder(out, "pass another --out")
   with locks.only_writer(str(out), "--out", 0):
     done = runs.make(plan, out, asked.hours, asked.extra)
-    chapters = pages.read(asked.rows, asked.scale, out)
+    chapters = [pages.chapter(row, asked.scale, out, done) for row in asked.rows]
     print(pages.write(chapters, out, asked.scale))
   print(f"book: {out / 'book.html'}")
   if asked.readme:

@@ -207,7 +207,8 @@ def test_the_pages_say_what_became_of_a_row(tmp_path):
 def test_the_committed_book_and_its_index_say_what_the_folders_hold():
   """`reproduce.py --scale=cpu --out=experiments/results --hours=0 --readme=...` writes them."""
   out = mains.ROOT / "experiments" / "results"
-  chapters = pages.read(book.ROWS, "cpu", out)
+  done = runs.known(out)
+  chapters = [pages.chapter(row, "cpu", out, done) for row in book.ROWS]
   assert (out / "book.md").read_text() == pages.markdown(chapters, out, "cpu")
   readme = (mains.ROOT / "experiments" / "README.md").read_text()
   assert readme.split(reproduce.MARKER)[1].strip() == pages.index(chapters, "results")

@@ -1,7 +1,6 @@
 """The book as Markdown and as HTML: each figure beside the paper's numbers and sentences."""
 
 from collections import Counter
-from collections.abc import Iterable
 from collections.abc import Mapping
 import html
 import os
@@ -34,6 +33,7 @@ class Chapter(NamedTuple):
 
   Attributes:
     row: of the book.
+    folders: of its runs, below the book's.
     found: its claims.
     lines: of its commands, with the minutes they took, or why they did not run.
     pictures: below the book's folder.
@@ -41,6 +41,7 @@ class Chapter(NamedTuple):
   """
 
   row: Row
+  folders: list[str]
   found: list[Found]
   lines: list[tuple[str, str]]
   pictures: list[str]
@@ -70,13 +71,8 @@ def chapter(row: Row, scale: str, out: pathlib.Path, done: Mapping[str, dict]) -
     if path.name != "pictures.png"
   ]
   found = [evidence.judged(claim, folders) for claim in row.claims]
-  return Chapter(row, found, lines, pictures, row.why_not.get(scale))
-
-
-def read(rows: Iterable[Row], scale: str, out: pathlib.Path) -> list[Chapter]:
-  """The chapters of a book whose folder holds what was run."""
-  done = runs.known(out)
-  return [chapter(row, scale, out, done) for row in rows]
+  below = [row.folder(run) for run in planned]
+  return Chapter(row, below, found, lines, pictures, row.why_not.get(scale))
 
 
 def index(chapters: list[Chapter], folder: str) -> str:
@@ -94,7 +90,7 @@ def index(chapters: list[Chapter], folder: str) -> str:
 
 def _linked(each, folder):
   """Its name, with links to the pages about its folders."""
-  tops = dict.fromkeys(line.split("OUT/")[1].split("/")[0] for line, _ in each.lines)
+  tops = dict.fromkeys(below.split("/")[0] for below in each.folders)
   links = [f"[{top}]({folder}/{top}/README.md)" for top in tops]
   return ": ".join(filter(None, [each.row.name, ", ".join(links)]))
 
