@@ -1,11 +1,14 @@
-"""Writes one of the paper's tables from record folders alone, beside the paper's numbers.
+"""Writes a table from record folders alone: one of the paper's, beside its numbers, or a panel.
 
     python experiments/make_tables.py --records=DIR/zoo --records=DIR/ql --records=DIR/bandits
     python experiments/make_tables.py --table=2 --records=DIR/none --records=DIR/or
+    python experiments/make_tables.py --table=panel --records=DIR/square/published \\
+        --records=DIR/square/sequential --records=DIR/rays/votes
 
 Table 1: three black-box attacks on an ImageNet network through four noise variances; the
 folders are those of blackbox_attacks.py. Tables 2 and 4: networks trained with noise under
-white-box PGD; the folders are those of whitebox_attacks.py.
+white-box PGD; the folders are those of whitebox_attacks.py. A panel: any attacks on the same images
+of one model, in folders KIND/NAME.
 """
 
 import pathlib
@@ -13,20 +16,26 @@ from typing import NamedTuple
 
 from harness import app
 from harness import request
+from harness.report import panel
 from harness.report import table1
 from harness.report import training_tables
 from harness.request import Option
 from orjax import files
 from orjax import records
 
-TABLES = {"1": table1.table1, "2": training_tables.table2, "4": training_tables.table4}
+TABLES = {
+  "1": table1.table1,
+  "2": training_tables.table2,
+  "4": training_tables.table4,
+  "panel": panel.table,
+}
 OPTIONS = (
   Option("records", "string", [], "folder of records", request.WHAT, science=False, many=True),
   Option(
     "table",
     "enum",
     "1",
-    "which of the paper's tables",
+    "which of the paper's tables, or a panel of attacks",
     request.WHAT,
     science=False,
     choices=tuple(TABLES),
@@ -66,7 +75,7 @@ def main(asked: Request) -> None:
   """Writes and prints the table."""
   table = TABLES[asked.table](asked.directories)
   records.make_folder(asked.out)
-  path = asked.out / f"table{asked.table}.md"
+  path = asked.out / ("panel.md" if asked.table == "panel" else f"table{asked.table}.md")
   files.write_text(path, table + "\n")
   print(f"{table}\ntable: {path}")
 

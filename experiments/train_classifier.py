@@ -30,9 +30,17 @@ _PUBLISH = request.Option(
   request.OUTPUT,
   science=False,
 )
+_SUBSTITUTE = request.Option(
+  "substitute",
+  "boolean",
+  False,
+  "train an attacker's own network, from another seed: what transfers of an attack begin on",
+  request.WHAT,
+)
 OPTIONS = [
   *data.DATASET,
   *recipes.DESCRIPTION,
+  _SUBSTITUTE,
   *trainings.OPTIONS,
   recipes.MODEL_DIR,
   app.SEED,
@@ -53,7 +61,8 @@ class TrainingRequest(NamedTuple):
 
 def read(values: request.Values) -> TrainingRequest:
   """The request that the flags make."""
-  images, recipe = data.read(values), recipes.read(values)
+  images = data.read(values)
+  recipe = recipes.read(values)._replace(substitute=values["substitute"])
   recipes.network(images, recipe)
   return TrainingRequest(
     images, recipe, trainings.read(values), **values.named("model_dir", "seed", "publish")

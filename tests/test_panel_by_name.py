@@ -6,6 +6,7 @@ import mains
 import pytest
 
 from harness import attacks as specs
+from harness import recipes
 from harness.attacks.spec import Victim
 from orjax import attacks
 from orjax import objectives
@@ -39,6 +40,26 @@ def test_auto_pgd_of_the_flags_is_the_library_s():
   ]
 
 
+def test_square_begins_on_networks_of_the_attacker_s():
+  """The clean one and the mimic make one start; each trial asks as Square does."""
+  asked = mains.asked(
+    "blackbox_attacks", "--attack=square", "--transfer_from=clean", "--transfer_from=mimic"
+  )
+  victim = Victim(asked.classifier.recipe, False, lambda: False, lambda recipe: "")
+  [found] = specs.plan(asked.attack, victim)
+  assert found.setting == {"transfer_from": "clean+mimic"}
+  assert found.others == (recipes.substitute(asked.classifier.recipe, 0), recipes.DISTILLED)
+  assert found.attack == attacks.square(objectives.log_margin(), radius=0.3, window_share=0.3)
+  networks = [lambda images: images.reshape(len(images), -1)[:, :10]] * 2
+  assert found.begun
+  assert found.begun(*networks) == attacks.square(
+    objectives.log_margin(),
+    radius=0.3,
+    window_share=0.3,
+    start=attacks.transferred(objectives.margin(confidence=math.inf), *networks, radius=0.3),
+  )
+
+
 def test_nes_on_little_information_comes_back_into_the_ball():
   asked = ("blackbox_attacks", "--dataset=mnist", "--lead=3")
   [(setting, found)] = _planned(*asked, "--attack=label_only", "--num_proxies=5")
@@ -67,6 +88,14 @@ def test_nes_on_little_information_comes_back_into_the_ball():
       "partial_information",
       ["--objective=log_margin"],
       "partial_information needs --objective=cross_entropy",
+    )
+  ]
+  + [
+    ("blackbox_attacks", "square", flags, message)
+    for flags, message in (
+      (["--transfer_from=clean"], "--transfer_from=clean is for networks that orjax trains"),
+      (["--transfer_from=mimic", "--transfer_from=mimic"], "--transfer_from names a value twice"),
+      (["--transfer_from=mimic", "--norm=l2"], "--transfer_from moves in an l_inf ball"),
     )
   ]
   + [
@@ -105,3 +134,27 @@ def test_auto_pgd_attacks_through_the_main(digits_model, tmp_path):
   found = records.read(str(tmp_path))
   assert len(found) == 4 and all(r["clean_success"] for r in found)
   assert all(r["linf"] <= 0.3 + 1e-6 and r["setting"] == {"apgd_loss": "dlr"} for r in found)
+
+
+def test_a_transfer_through_the_main_is_there_at_the_first_look(digits_model, tmp_path):
+  counts = {}
+  for name, flags in (("alone", []), ("transferred", ["--transfer_from=mimic"])):
+    mains.run(
+      "blackbox_attacks",
+      "--attack=square",
+      *flags,
+      f"--model_dir={digits_model[2].parent}",
+      f"--out={tmp_path / name}",
+      "--variance=0",
+      "--num_images=10",
+      "--max_queries=200",
+      "--num_test_images=60",
+      "--num_pictures=0",
+    )
+    found = records.read(str(tmp_path / name))
+    assert all(r["linf"] <= 0.3 + 1e-6 for r in found)
+    counts[name] = sum(r["claimed"] and r["num_queries"] == 1 for r in found)
+  assert {str(r["setting"]) for r in found} == {"{'transfer_from': 'mimic'}"}
+  assert counts["transferred"] >= 8 and counts["alone"] <= 4
+  manifest = records.read_manifest(tmp_path / "transferred")["request"]
+  assert manifest["transfer_from"] == ["mimic"] and manifest["substitutes"].keys() == {"distilled"}

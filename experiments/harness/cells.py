@@ -1,6 +1,7 @@
 """What the engine is given for one attack of a sweep, and what is kept of what it gives back."""
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 import functools
 import itertools
 from typing import Any
@@ -14,6 +15,7 @@ from harness.attacks.spec import AttackRequest
 from harness.attacks.spec import Variant
 from harness.classifiers.model import in_float64
 from harness.classifiers.model import Model
+from harness.recipes import Recipe
 from orjax import datasets
 from orjax import engine
 from orjax import oracles
@@ -98,15 +100,18 @@ def bytes_per_slot(found: Cell) -> int:
   )
 
 
-def cell(common: Attacked, variant: Variant, other: Model | None) -> Cell:
+def cell(common: Attacked, variant: Variant, others: Mapping[Recipe, Model]) -> Cell:
   """What the engine needs for a variant; in float64 under `jax.enable_x64` only.
 
   Args:
     common: what all cells share.
     variant: the attack.
-    other: the substitute that a transfer attack follows, or None.
+    others: the networks that variants need beside the attacked one.
   """
   model, images = common.model, common.images
+  other = others[variant.substitute] if variant.substitute else None
+  if variant.begun:
+    variant = variant._replace(attack=variant.begun(*(_network(others[x]) for x in variant.begin)))
   if variant.float64:
     model = in_float64(model, common.rows_per_call)
     other = other and in_float64(other, common.rows_per_call)
@@ -126,6 +131,11 @@ def cell(common: Attacked, variant: Variant, other: Model | None) -> Cell:
   image_of = dict(zip(common.indices.tolist(), images))
   tasks = [_task(common, image_of[each["index"]], each) for each in identities(common, variant)]
   return Cell(variant, threats, variables, tasks)
+
+
+def _network(model):
+  """Logits of images, of a model with variables of its own."""
+  return functools.partial(model.apply, model.variables)
 
 
 def _clipped(oracle):

@@ -128,7 +128,8 @@ def _read(values):
     raise ValueError(
       "--trace replays trials, which would ask --host_model all over again: leave one out"
     )
-  if (attack.spec.access != "answers" or attack.sees_logits) and classifier.host_model:
+  learns = attack.own.get("transfer_from")
+  if (attack.spec.access != "answers" or attack.sees_logits or learns) and classifier.host_model:
     raise ValueError("--host_model is for attacks that only ask: pass a --model in JAX")
   if values["trace"] and attack.numbers.get("stop_at_success"):
     raise ValueError("--trace of PGD needs --nostop_at_success: all its steps are shown")
@@ -248,7 +249,7 @@ def _attack(asked, planned, todo, ledger, slots):
 
 
 def _load(asked, variants):
-  """The model, the substitutes by recipe, the images to choose from."""
+  """The model, the other networks by recipe, the images to choose from."""
   model = classifiers.load(asked.classifier, asked.images, asked.seed)
   rows = classifiers.rows_per_call(asked.classifier, model.image_shape)
   test = data.test_images(
@@ -273,7 +274,7 @@ def _load(asked, variants):
       retrain=asked.classifier.retrain,
     )
 
-  wanted = dict.fromkeys(variant.substitute for variant in variants if variant.substitute)
+  wanted = dict.fromkeys(recipe for variant in variants for recipe in variant.others)
   others = {recipe: substitute(recipe) for recipe in wanted}
   return model, others, test
 
@@ -352,8 +353,7 @@ def _attack_model(asked, model, others, test, variants, defense, strengths):
   planned = []
   for variant in variants:
     with jax.enable_x64(variant.float64):
-      other = variant.substitute and others[variant.substitute]
-      planned.append(cells.cell(common, variant, other))
+      planned.append(cells.cell(common, variant, others))
   with jax.enable_x64(variants[0].float64):
     filling = engine.choose_slots(variants[0].attack, *planned[0][1:]) // asked.defense.ensemble
     slots = asked.slots_per_device or max(1, filling)

@@ -78,6 +78,9 @@ class Variant(NamedTuple):
     objective: what it wants.
     float64: whether all of it is computed in float64.
     substitute: whose gradients are followed; None means the attacked network's.
+    begin: networks on which the attack looks for its start.
+    begun: `begun(*networks) -> Attack` with that start, where each network maps images
+      [B, H, W, C] to logits [B, K]; it asks as much a step as `attack` does.
   """
 
   num_samples: int
@@ -86,6 +89,13 @@ class Variant(NamedTuple):
   objective: Objective
   float64: bool = False
   substitute: Recipe | None = None
+  begin: tuple[Recipe, ...] = ()
+  begun: Callable[..., Attack] | None = None
+
+  @property
+  def others(self) -> tuple[Recipe, ...]:
+    """All networks that it needs beside the attacked one."""
+    return (*self.begin, *([self.substitute] if self.substitute else []))
 
 
 class Victim(NamedTuple):
