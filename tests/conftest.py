@@ -7,11 +7,9 @@ import pathlib
 import sys
 import tempfile
 
-# Most of the time of a test is its compilation, which the lowest level makes six times faster.
-os.environ["XLA_FLAGS"] = (
-  "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=8 "
-  + os.environ.get("XLA_FLAGS", "")
-)
+import compiler
+
+os.environ["XLA_FLAGS"] = f"{compiler.flags(8)} {os.environ.get('XLA_FLAGS', '')}"
 
 # The same programs are compiled again and again: by resumed trainings, by every plan, by the
 # other worker and by the processes that tests start; all of them read these variables.

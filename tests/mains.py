@@ -6,6 +6,8 @@ import pathlib
 import subprocess
 import sys
 
+import compiler
+
 from harness import app
 from harness import request
 from harness import sweep
@@ -47,10 +49,7 @@ def command(main, *flags):
 
 def environment(num_devices=1):
   """An environment with so many devices."""
-  flags = (  # as in conftest.py: a test is mostly the compiler's work
-    f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={num_devices}"
-  )
-  return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+  return {**os.environ, "XLA_FLAGS": compiler.flags(num_devices), "JAX_PLATFORMS": "cpu"}
 
 
 def start(main, *flags, num_devices=1):

@@ -95,12 +95,13 @@ def test_evaluate_works_under_jit_with_a_traced_setting(linear_images):
   images, labels = linear_images
 
   @jax.jit
-  def call(key, variables, stddev):
+  def call(images, key, variables, stddev):
     return _evaluate(images, labels, key=key, variables=variables, setting={"stddev": stddev})
 
-  inside = call(jax.random.key(7), linear_variables(), jnp.float32(np.sqrt(1e-3)))
+  given = images, jax.random.key(7), linear_variables()
+  inside = call(*given, jnp.float32(np.sqrt(1e-3)))
   jax.tree.map(np.testing.assert_array_equal, inside, _evaluate(images, labels))
-  quiet = call(jax.random.key(7), linear_variables(), jnp.float32(0))
+  quiet = call(*given, jnp.float32(0))
   assert (quiet.noise_error_rate == 0).all()
   np.testing.assert_array_equal(quiet.defended_success_rate, quiet.clean_success)
   assert call._cache_size() == 1
