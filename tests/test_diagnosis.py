@@ -228,7 +228,7 @@ def test_a_random_network_is_asked_for_averages_and_never_for_one_lucky_label():
   )
   example = Example(jnp.zeros((8, 8, 1)), jnp.int32(0))
   for variant in found:
-    cell = cells.cell(common, variant, model if variant.substitute else None)
+    cell = cells.cell(common, variant, dict.fromkeys(variant.others, model))
     oracle = cell.threats.asked(cell.variables, engine.inputs(cell.tasks[0]).setting)
     asked_a_step = trials.queries_per_step(variant.attack, oracle, example)
     smoothed = variant.setting.get("search") == "smoothed"

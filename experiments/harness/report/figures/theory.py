@@ -120,3 +120,32 @@ def gradient_errors(variances, found, title, path: pathlib.Path) -> None:
     ax.legend(fontsize=7)
   axes[0, 0].set_ylabel("l2 norm of the error (dotted: of the gradient)")
   style.save(figure, path)
+
+
+def query_law(rows: list[dict], path: pathlib.Path) -> None:
+  """Queries that the law predicts over those that attacks used, a point each.
+
+  Open and pointing down where most images did not fall within the budget, so that the ratio is
+  less than that; where the law finds no step, at the upper edge.
+  """
+  names = list(dict.fromkeys(row["attack"] for row in rows))
+  strengths = sorted({row["strength"] for row in rows})
+  figure, ax = plt.subplots(figsize=(1.1 * len(names) + 2.4, 3.8))
+  ax.axhline(1, color="0.8", zorder=0)
+  for number, strength in enumerate(strengths):
+    shift, _ = style.side_by_side(number, len(strengths))
+    found = [row for row in rows if row["strength"] == strength and row["predicted"][1]]
+    for fell in (True, False):
+      some = [row for row in found if (row["used"][1] is not None) == fell]
+      ax.plot(
+        [names.index(row["attack"]) + shift for row in some],
+        [row["predicted"][1] / (row["used"][1] or row["budget"]) for row in some],
+        "o" if fell else "v",
+        color=f"C{number}",
+        markerfacecolor=f"C{number}" if fell else "none",
+        label=f"{rows[0]['axis']} {strength:g}" if fell else "",
+      )
+  ax.set(yscale="log", ylabel="predicted over used queries")
+  ax.set_xticks(range(len(names)), [name.replace(", ", "\n") for name in names], fontsize=7)
+  ax.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+  style.save(figure, path)
