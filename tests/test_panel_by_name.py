@@ -60,6 +60,16 @@ def test_square_begins_on_networks_of_the_attacker_s():
   )
 
 
+def test_rays_goes_on_to_the_nearest_boundary_in_no_ball():
+  wanted = objectives.log_margin()
+  asked = ("blackbox_attacks", "--dataset=mnist", "--attack=rays", "--lead=4")
+  [(_, found)] = _planned(*asked)
+  assert found == attacks.within(attacks.rays(wanted, radius=0.3, lead=4), 0.3)
+  [(_, found)] = _planned(*asked, "--nostop_at_success")
+  assert found == attacks.rays(wanted, radius=None, lead=4)
+  assert mains.asked(*asked, "--nostop_at_success").attack.numbers["radius"] is None
+
+
 def test_nes_on_little_information_comes_back_into_the_ball():
   asked = ("blackbox_attacks", "--dataset=mnist", "--lead=3")
   [(setting, found)] = _planned(*asked, "--attack=label_only", "--num_proxies=5")
@@ -96,6 +106,14 @@ def test_nes_on_little_information_comes_back_into_the_ball():
       (["--transfer_from=clean"], "--transfer_from=clean is for networks that orjax trains"),
       (["--transfer_from=mimic", "--transfer_from=mimic"], "--transfer_from names a value twice"),
       (["--transfer_from=mimic", "--norm=l2"], "--transfer_from moves in an l_inf ball"),
+    )
+  ]
+  + [
+    (
+      "blackbox_attacks",
+      "rays",
+      ["--nostop_at_success", "--radius=0.1"],
+      "--radius is where RayS stops",
     )
   ]
   + [

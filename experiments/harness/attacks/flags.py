@@ -279,7 +279,8 @@ _NUMBERS = (
     "boolean",
     None,
     "hand in the first success, not the last iterate; never "
-    "of transfers, nor where the network is random",
+    "of transfers, nor where the network is random; RayS: otherwise the nearest that it finds, "
+    "in no ball",
   ),
 )
 BY_NAME = {option.name: option for option in _NUMBERS}

@@ -6,10 +6,23 @@ from orjax import attacks
 from orjax.attacks import presets
 
 
-def build(objective, *, radius, lead=1, num_rows=1):
-  """The attack of the flags; what it finds beyond the radius is brought back into the ball."""
+def build(objective, *, radius, lead=1, num_rows=1, stop_at_success=True):
+  """The attack of the flags.
+
+  What it finds beyond the radius is brought back into the ball; unless it stops at a success in
+  there, it has none, and goes on to the nearest boundary that its queries find.
+  """
   attack = attacks.rays(objective, radius=radius, lead=lead, num_rows=num_rows)
-  return attacks.within(attack, radius)
+  return attacks.within(attack, radius) if stop_at_success else attack
 
 
-SPEC = AttackSpec(build, shared.in_a_ball(presets.LINF_BALLS))
+def _check(numbers, given, targeted):
+  del targeted
+  if numbers["stop_at_success"]:
+    return
+  if "radius" in given:
+    raise ValueError("--radius is where RayS stops: leave it or --nostop_at_success out")
+  numbers["radius"] = None
+
+
+SPEC = AttackSpec(build, shared.in_a_ball(presets.LINF_BALLS), check=_check)

@@ -78,15 +78,11 @@ def _row(about, folders):
   first = next(iter(found.values()))
   accuracy = ledgers.accuracy(first, first.records[0]["strength"])
   cells = {attack: _cell(ledger) for attack, ledger in found.items()}
-  in_ball = [ledger for ledger in found.values() if _in_a_ball(ledger)]
+  in_ball = [ledger for ledger in found.values() if ledgers.in_a_ball(ledger)]
   if len(in_ball) > 1:
     cells[_WORST] = _union(in_ball)
   num_images = len({record["index"] for record in first.records})
   return _Row(about, accuracy, num_images, cells)
-
-
-def _in_a_ball(ledger):
-  return "radius" in ledger.request
 
 
 def _cell(ledger):
@@ -94,7 +90,7 @@ def _cell(ledger):
   return _Cell(
     (summary["clean_success"], *summary["clean_success_interval"]),
     summary["claimed"],
-    None if _in_a_ball(ledger) else summary["l2"],
+    None if ledgers.in_a_ball(ledger) else summary["l2"],
     tables.is_blind(summary),
   )
 

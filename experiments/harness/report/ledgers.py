@@ -92,6 +92,11 @@ def is_white_box(ledger: Ledger) -> bool:
   return all(record["setting"].keys() >= _WHITE_BOX for record in ledger.records)
 
 
+def in_a_ball(ledger: Ledger) -> bool:
+  """Whether its attack stays in a ball, instead of looking for the smallest distance."""
+  return "radius" in ledger.request and ledger.request["radius"] is not None
+
+
 def sweeps_spacings(folders: list[Ledger]) -> bool:
   """Whether a folder has several spacings: what Figure 7 shows."""
   return any("spacing" in varied(ledger.records) for ledger in folders)

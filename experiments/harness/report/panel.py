@@ -47,18 +47,15 @@ def radius_of(folders: Sequence[Ledger]) -> float | None:
   Raises:
     ValueError: the folders have several.
   """
-  found = {f.request["radius"] for f in folders if f.request.get("norm") == "l2" and in_a_ball(f)}
+  found = {
+    f.request["radius"] for f in folders if f.request.get("norm") == "l2" and ledgers.in_a_ball(f)
+  }
   if len(found) > 1:
     raise ValueError(
       f"attacks in l2 balls of {' and '.join(map(str, sorted(found)))} are no panel: pass folders "
       f"of one"
     )
   return found.pop() if found else None
-
-
-def in_a_ball(ledger: Ledger) -> bool:
-  """Whether the attack stays in a ball of its own."""
-  return "radius" in ledger.request
 
 
 def reached(ledger: Ledger, radius: float | None) -> dict[float, Reached]:
@@ -68,7 +65,7 @@ def reached(ledger: Ledger, radius: float | None) -> dict[float, Reached]:
 
 
 def _reached(ledger, trials, radius):
-  free = not in_a_ball(ledger)
+  free = not ledgers.in_a_ball(ledger)
   near = lambda record: not (free and radius) or record["l2"] <= radius
   hits = [record["clean_success"] and near(record) for record in trials]
   norm = "l2" if free or ledger.request.get("norm") == "l2" else "linf"
