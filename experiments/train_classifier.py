@@ -9,6 +9,7 @@ attacks take instead of training. The folder of the model has metrics.jsonl: los
 images per second every ten steps.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -78,7 +79,8 @@ def main(asked: TrainingRequest) -> None:
     f"{trained.folder(asked.model_dir, asked.images, asked.recipe)}"
   )
   if asked.publish and jax.process_index() == 0:
-    print(f"published: {published.publish(asked.publish, asked.recipe, saved)}")
+    measure = functools.partial(trained.accuracy, asked.images, asked.recipe)
+    print(f"published: {published.publish(asked.publish, asked.recipe, saved, measure)}")
 
 
 if __name__ == "__main__":

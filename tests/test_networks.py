@@ -36,7 +36,8 @@ def small(tmp_path):
 def shelf(digits_model, tmp_path, monkeypatch):
   """A folder of published networks with the 330 steps of `digits_model`."""
   monkeypatch.setattr(published, "FOLDER", tmp_path / "networks")
-  published.publish(tmp_path / "networks", Recipe(), checkpoints.load(str(digits_model[2])))
+  saved = checkpoints.load(str(digits_model[2]))
+  published.publish(tmp_path / "networks", Recipe(), saved, lambda variables: np.nan)
   return tmp_path / "networks" / "convnet_digits.safetensors"
 
 
@@ -110,6 +111,45 @@ def test_only_float32_and_json_are_published(tmp_path):
   with pytest.raises(ValueError, match="is nan"):
     networks.publish(tmp_path / "x.safetensors", _VARIABLES, {"accuracy": float("nan")})
   assert not list(tmp_path.iterdir())
+
+
+def test_a_network_of_half_floats_takes_half_the_bytes_and_loses_nothing(tmp_path):
+  fine = {"x": jnp.linspace(-2, 2, 999)}
+  rounded = networks.rounded(fine)
+  np.testing.assert_allclose(rounded["x"], fine["x"], rtol=5e-4)
+  assert (rounded["x"] != fine["x"]).any() and rounded["x"].dtype == np.float32
+  sizes = {}
+  for name, variables in (("fine", fine), ("rounded", rounded)):
+    path = tmp_path / f"{name}.safetensors"
+    networks.publish(path, variables, _CARD)
+    np.testing.assert_array_equal(networks.load(path, fine).state["x"], variables["x"])
+    sizes[name] = path.stat().st_size
+  assert sizes["fine"] - sizes["rounded"] > 999 * 1.9
+  with pytest.raises(ValueError, match="a parameter is beyond 65504"):
+    networks.rounded({"x": jnp.array([1e5])})
+
+
+def test_a_large_network_is_rounded_and_measured_again(digits_model, tmp_path, monkeypatch):
+  monkeypatch.setattr(published, "_LARGEST", 1000)
+  saved = checkpoints.load(str(digits_model[2]))
+  asked = mains.asked("train_classifier").images
+  measure = functools.partial(trained.accuracy, asked, Recipe())
+  path = published.publish(tmp_path, Recipe(), saved, measure)
+  card = networks.card_of(path)
+  assert card["rounded_to"] == "float16"
+  assert card["test_accuracy"] == pytest.approx(saved.meta["test_accuracy"], abs=0.01)
+  found = networks.load(path, digits_model[1]).state
+  jax.tree.map(np.testing.assert_array_equal, found, networks.rounded(digits_model[1]))
+
+
+def test_a_substitute_is_published_by_its_own_name(digits_model, tmp_path):
+  saved = checkpoints.load(str(digits_model[2]))
+  recipe = mains.asked("train_classifier", "--substitute").recipe
+  assert recipe == recipes.substitute(Recipe(), 0)
+  named = saved._replace(meta={**saved.meta, "model": "convnet_digits-substitute"})
+  path = published.publish(tmp_path, recipe, named, lambda variables: np.nan)
+  asked = mains.asked("train_classifier").images
+  assert recipes.name(asked, Recipe(**networks.card_of(path)["recipe"])) == path.stem
 
 
 def test_the_published_network_is_attacked_instead_of_training(
@@ -202,6 +242,6 @@ def test_a_published_network_is_what_its_card_says(path):
   except (OSError, ValueError) as e:
     pytest.skip(f"{card['dataset']} is not here: {e}")
   some = datasets.Dataset(*(x[:500] for x in test))
-  found = evaluation.accuracy(lambda v, key, x: network.apply(v, x), saved.state, some)
+  found = evaluation.accuracy(trained.at_test_time(network, recipe), saved.state, some)
   spread = 4 * (card["test_accuracy"] * (1 - card["test_accuracy"]) / 500) ** 0.5 + 1e-3
   assert abs(found - card["test_accuracy"]) < spread

@@ -10,13 +10,28 @@ from orjax import checkpoints
 from orjax import networks
 
 FOLDER = pathlib.Path(__file__).parents[2] / "networks"
+_LARGEST = 4_000_000  # bytes of a file
 
 
-def publish(folder: str, recipe: Any, saved: checkpoints.Checkpoint) -> pathlib.Path:
-  """Writes a network that was trained by a `recipes.Recipe`, and its card; returns where."""
+def publish(
+  folder: str, recipe: Any, saved: checkpoints.Checkpoint, accuracy: Callable[[Any], float]
+) -> pathlib.Path:
+  """Writes a network that was trained by a `recipes.Recipe`, and its card; returns where.
+
+  Args:
+    folder: where to.
+    recipe: of it.
+    saved: the finished training.
+    accuracy: `accuracy(variables)` on the test images: asked if the parameters must be rounded
+      to float16 for the file to be small.
+  """
   path = pathlib.Path(folder, saved.meta["model"] + ".safetensors").expanduser()
-  card = {**saved.meta, "recipe": recipe._replace(substitute=False)._asdict()}
-  networks.publish(path, trained_variables(saved), card)
+  card = {**saved.meta, "recipe": recipe._asdict()}
+  variables = trained_variables(saved)
+  if sum(leaf.nbytes for leaf in jax.tree.leaves(variables)) > _LARGEST:
+    variables = networks.rounded(variables)
+    card = {**card, "rounded_to": "float16", "test_accuracy": accuracy(variables)}
+  networks.publish(path, variables, card)
   return path
 
 

@@ -19,6 +19,7 @@ from harness.request import DataRequest
 from harness.trainings import Training
 from orjax import checkpoints
 from orjax import datasets
+from orjax import evaluation
 from orjax import files
 from orjax import models
 from orjax import training as training_lib
@@ -162,6 +163,23 @@ def _meta(asked, recipe, training, steps, seed):
   return facts if recipe.network == "convnet" else {**facts, "scheduled_steps": steps}
 
 
+def at_test_time(network, recipe):
+  """What answers test images: `apply(variables, key, images)`."""
+
+  def apply(variables, key, images):
+    if recipe.inside:
+      return network.apply_noisy(variables, jax.random.split(key, len(images)), images)
+    return network.apply(variables, images)
+
+  return apply
+
+
+def accuracy(asked: DataRequest, recipe: Recipe, variables) -> float:
+  """The test accuracy of a recipe's network with some parameters."""
+  apply = at_test_time(classifier(asked, recipe), recipe)
+  return evaluation.accuracy(apply, variables, data.train_and_test(asked)[1])
+
+
 def train(
   model_dir: str, asked: DataRequest, recipe: Recipe, training: Training, seed: int
 ) -> checkpoints.Checkpoint:
@@ -171,11 +189,6 @@ def train(
   split = _train_split(asked, recipe)
   steps = trainings.num_steps(recipe.network, training, len(split.labels))
   training_lib.check(len(split.labels), training.batch_size, steps, jax.device_count())
-
-  def at_test_time(variables, key, images):
-    if recipe.inside:
-      return network.apply_noisy(variables, jax.random.split(key, len(images)), images)
-    return network.apply(variables, images)
 
   # An attacker's network shares nothing with one that --seed gives.
   seed = (seed + recipe.substitute * 2**31) % 2**32
@@ -193,7 +206,7 @@ def train(
         num_steps=steps,
         batch_size=training.batch_size,
         directory=path,
-        apply=at_test_time,
+        apply=at_test_time(network, recipe),
         meta=_meta(asked, recipe, training, steps, seed),
         test=data.train_and_test(asked)[1],
         seconds_between_saves=training.seconds_between_saves,
