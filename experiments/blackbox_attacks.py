@@ -5,7 +5,7 @@
     python experiments/blackbox_attacks.py --defense=my_defense.py:factory --strength=0 --strength=1
     python experiments/blackbox_attacks.py --flagfile=experiments/flagfiles/informed_nes.flags
 
-Trains the classifier first if there is none. Interrupted, it resumes; finished, it
+Trains the classifier first where none is published. Interrupted, it resumes; finished, it
 prints its table again. Writes records.jsonl, manifest.json, accuracy.json, table.md,
 figures and pictures.png to --out.
 """
