@@ -4,8 +4,8 @@
         --records=DIR/ql/wide --records=DIR/spsa/published
 
 The folders are those of blackbox_attacks.py with attacks that estimate a gradient in an l_inf ball
-(ql, spsa, bandits), on the classifier that the flags describe. For every attacked image the slope
-of the loss is measured at the scale of the attack's own probes, and its noise through the defense;
+(ql, spsa) through noise on probabilities, of the classifier that the flags describe. For every
+attacked image the slope of the loss is measured at the attack's own probes, and its noise;
 `theory.nes_queries` then says how many queries one estimate takes that is good enough to cross the
 boundary in one step. Writes query_law.json, query_law.md and query_law.png to --out.
 """
@@ -70,18 +70,36 @@ def read(values: request.Values) -> LawRequest:
   )
 
 
-def _check(ledger, model):
+def _check(ledger, images, model):
   """Refuses folders that the law says nothing of."""
   asked, where = ledger.request, ledger.directory
   if asked["attack"] not in query_law.PROBES:
     raise ValueError(
       f"{where} is of {asked['attack']}: the law is of attacks that estimate a gradient in a ball, "
-      f"{', '.join(query_law.PROBES)}"
+      f"{' and '.join(query_law.PROBES)}"
     )
-  if asked.get("norm") == "l2" or asked["targeted"]:
-    raise ValueError(f"{where} is in l2 or targeted: pass folders of untargeted l_inf attacks")
+  plain = {
+    "norm": "linf",
+    "targeted": False,
+    "answers": "probabilities",
+    "server_clips": False,
+    "num_samples": [1],
+    "ensemble": 1,
+  }
+  for name, value in plain.items():
+    if asked.get(name, value) != value:
+      raise ValueError(f"{where} has {name}={asked[name]}: the law is of {name}={value} here")
+  if asked["defense"] not in ("output_noise", "none") or asked["objective"] == "cross_entropy":
+    raise ValueError(
+      f"{where} is of {asked['objective']} through {asked['defense']}: the law is of a margin "
+      f"through output_noise"
+    )
+  if varied := ledgers.varied(ledger.records, "run"):
+    raise ValueError(f"{where} sweeps {varied[0]}: the law is of one attack, pass each alone")
   if asked["model"] != model.fingerprint:
     raise ValueError(f"{where} is of another classifier: pass the flags that describe it")
+  if (asked["dataset"], asked.get("data")) != (images.name, data.fingerprint(images)):
+    raise ValueError(f"{where} is of other images: pass the flags that describe them")
 
 
 def _of_folder(asked, ledger, model, test):
@@ -89,7 +107,7 @@ def _of_folder(asked, ledger, model, test):
   wanted = ledger.request
   defense, _ = defenses.load(defenses.read_name(wanted["defense"]))
   strengths = ledgers.strengths(ledger.records)
-  probes = query_law.PROBES[wanted["attack"]](wanted, model.image_shape)
+  probes = query_law.PROBES[wanted["attack"]](wanted)
   objective = shared.objective(wanted, frozenset(), False)
   place = query_law.measure(model, objective, defense, strengths, probes, wanted["radius"])
   indices = sorted({record["index"] for record in ledger.records})[: asked.num_images]
@@ -98,7 +116,7 @@ def _of_folder(asked, ledger, model, test):
     image = jnp.asarray(datasets.to_float(test.images[index]))
     key = jax.random.fold_in(jax.random.key(asked.seed), index)
     there = place(key, image, jnp.int32(test.labels[index]))
-    found.append(query_law.predicted(there, probes, wanted["radius"], model.image_shape))
+    found.append(query_law.predicted(there, probes, wanted["radius"], image.size))
   by_strength = dict(zip(strengths, np.transpose(found)))
   return [report.row(ledger, indices, s, by_strength[s]) for s in strengths]
 
@@ -110,7 +128,7 @@ def main(asked: LawRequest) -> None:
   if model.random:
     raise ValueError("--model is random, and has no one slope: pass it without its noise")
   for ledger in folders:
-    _check(ledger, model)
+    _check(ledger, asked.images, model)
   test = data.test_images(
     asked.images, model.image_shape, limited=False, trained_here=asked.classifier.recipe is not None
   )

@@ -62,8 +62,14 @@ class TrainingRequest(NamedTuple):
 
 def read(values: request.Values) -> TrainingRequest:
   """The request that the flags make."""
-  images = data.read(values)
-  recipe = recipes.read(values)._replace(substitute=values["substitute"])
+  images, recipe = data.read(values), recipes.read(values)
+  if values["substitute"]:
+    if recipe.trained_with not in ("none", "or") or recipe.inside:
+      raise ValueError(
+        "--substitute is of networks that attacks begin on: pass --trained_with=none, or or with "
+        "noise on the logits"
+      )
+    recipe = recipes.substitute(recipe, recipe.stddev)
   recipes.network(images, recipe)
   return TrainingRequest(
     images, recipe, trainings.read(values), **values.named("model_dir", "seed", "publish")

@@ -146,6 +146,8 @@ def test_a_substitute_is_published_by_its_own_name(digits_model, tmp_path):
   saved = checkpoints.load(str(digits_model[2]))
   recipe = mains.asked("train_classifier", "--substitute").recipe
   assert recipe == recipes.substitute(Recipe(), 0)
+  with pytest.raises(ValueError, match="--substitute is of networks that attacks begin on"):
+    mains.asked("train_classifier", "--substitute", "--trained_with=pgd")
   named = saved._replace(meta={**saved.meta, "model": "convnet_digits-substitute"})
   path = published.publish(tmp_path, recipe, named, lambda variables: np.nan)
   asked = mains.asked("train_classifier").images

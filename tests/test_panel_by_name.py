@@ -43,7 +43,7 @@ def test_auto_pgd_of_the_flags_is_the_library_s():
 def test_square_begins_on_networks_of_the_attacker_s():
   """The clean one and the mimic make one start; each trial asks as Square does."""
   asked = mains.asked(
-    "blackbox_attacks", "--attack=square", "--transfer_from=clean", "--transfer_from=mimic"
+    "blackbox_attacks", "--attack=square", "--transfer_from=mimic", "--transfer_from=clean"
   )
   victim = Victim(asked.classifier.recipe, False, lambda: False, lambda recipe: "")
   [found] = specs.plan(asked.attack, victim)
@@ -68,6 +68,7 @@ def test_rays_goes_on_to_the_nearest_boundary_in_no_ball():
   [(_, found)] = _planned(*asked, "--nostop_at_success")
   assert found == attacks.rays(wanted, radius=None, lead=4)
   assert mains.asked(*asked, "--nostop_at_success").attack.numbers["radius"] is None
+  assert mains.asked(*asked, "--trace=1").trace == 1
 
 
 def test_nes_on_little_information_comes_back_into_the_ball():
@@ -103,6 +104,10 @@ def test_nes_on_little_information_comes_back_into_the_ball():
   + [
     ("blackbox_attacks", "square", flags, message)
     for flags, message in (
+      (
+        ["--transfer_from=mimic", "--defense=rounded"],
+        "--transfer_from=mimic is taught the undefended answers",
+      ),
       (["--transfer_from=clean"], "--transfer_from=clean is for networks that orjax trains"),
       (["--transfer_from=mimic", "--transfer_from=mimic"], "--transfer_from names a value twice"),
       (["--transfer_from=mimic", "--norm=l2"], "--transfer_from moves in an l_inf ball"),

@@ -23,15 +23,12 @@ def _folders(tmp_path):
     for record in sweep_over({0.0: 1.0, 1e-2: 0.5}, attack="hop_skip_jump", num_queries=900)
   ]
   one_look = sweep_over({0.0: 0.75, 1e-2: 0.25}, **square)
+  many_looks = sweep_over({0.0: 0.75, 1e-2: 0.5}, **square)
+  ball = {"norm": "l2", "radius": 2.0, "model": "net"}
   return [
-    write(tmp_path / "square" / "published", one_look, norm="l2", radius=2.0),
-    write(
-      tmp_path / "square" / "sequential",
-      sweep_over({0.0: 0.75, 1e-2: 0.5}, **square),
-      norm="l2",
-      radius=2.0,
-    ),
-    write(tmp_path / "decision" / "published", far),
+    write(tmp_path / "square" / "published", one_look, **ball),
+    write(tmp_path / "square" / "sequential", many_looks, **ball),
+    write(tmp_path / "decision" / "published", far, model="net"),
   ]
 
 
@@ -42,18 +39,24 @@ def _reached(folder, radius):
 def test_an_attack_in_no_ball_is_judged_by_the_radius_of_those_in_one(tmp_path):
   *square, decision = _folders(tmp_path)
   loaded = [ledgers.load(folder) for folder in [*square, decision]]
-  assert panel.radius_of(loaded) == 2.0 and panel.radius_of(loaded[2:]) is None
-  found = _reached(decision, 2.0)
+  ball = panel.Radius("l2", 2.0)
+  assert panel.radius_of(loaded) == ball and panel.radius_of(loaded[2:]) is None
+  found = _reached(decision, ball)
   # Of the 20 images all fall, 9 within 2.0; of the 10 through noise, 9.
   assert [found[s].rate for s in (0.0, 1e-2)] == [9 / 20, 9 / 20]
   assert found[0.0].interval == records.wilson(9, 20)
   assert _reached(decision, None)[0.0].rate == 1.0
-  # Eleven of 20 are infinitely dear, and all 20 have a distance; half of them do in noise.
-  assert found[0.0].queries == math.inf and found[0.0].distance == 1 + 9.5 / 8
+  # It spends all its queries; all 20 have a distance, half of them in noise.
+  assert found[0.0].queries is None and found[0.0].distance == 1 + 9.5 / 8
   assert found[1e-2].distance == math.inf
-  assert _reached(square[0], 2.0)[0.0] == panel.Reached(
+  assert _reached(square[0], ball)[0.0] == panel.Reached(
     0.75, records.wilson(15, 20), 0.75, 40.0, 2.0
   )
+  linf = sweep_over({0.0: 1.0}, attack="square")
+  linf = ledgers.load(write(tmp_path / "linf" / "published", linf, norm="linf", radius=0.1))
+  assert panel.radius_of([linf, loaded[2]]) == panel.Radius("linf", 0.1)
+  # Their l_inf distance is 0.3.
+  assert _reached(decision, panel.Radius("linf", 0.1))[0.0].rate == 0.0
 
 
 def test_the_table_names_every_attack_and_strength(tmp_path):
@@ -68,6 +71,7 @@ def test_the_table_names_every_attack_and_strength(tmp_path):
   low, high = records.wilson(5, 20)
   assert cells[2][3] == f"0.25 [{low:.2f}, {high:.2f}], claims 0.25"
   assert "| square   | published  | 40 at 2.00       | - at -" in second
+  assert "| decision | published  | 2.19             | -" in second
   assert "within l2 2;" in panel.table(_folders(tmp_path / "again"))
 
 
@@ -89,20 +93,24 @@ def test_the_figure_has_an_axes_for_each_kind_and_a_line_for_each_attack(tmp_pat
 
 
 @pytest.mark.parametrize(
-  "changes, message",
+  "changes, request_, message",
   [
-    ({"model": "another"}, "a panel has one model, not another and convnet_mnist"),
-    ({"index": 99}, "the folders hold other images"),
+    ({}, {"model": "another"}, "a panel has one model, not another and net: leave folders out"),
+    ({}, {"targeted": True}, "a panel has one targeted, not False and True"),
+    ({"index": 99}, {}, "the folders hold other images"),
+    ({"setting": {"spacing": 0.1}}, {}, "one sweeps spacing: a panel has one attack a folder"),
+    ({}, {"norm": "l2", "radius": 3.0}, r"attacks in l2 balls of 2.0 and 3.0 are no panel"),
   ],
 )
-def test_folders_of_different_things_are_refused(tmp_path, changes, message):
+def test_folders_of_different_things_are_refused(tmp_path, changes, request_, message):
   folders = _folders(tmp_path)
   other = [
     {**record, **changes} if record["index"] == 0 else record
     for record in sweep_over({0.0: 1.0, 1e-2: 0.5})
   ]
+  request_ = {"model": "net", **request_}
+  folders.append(write(tmp_path / "other" / "one", other, **request_))
   with pytest.raises(ValueError, match=message):
-    panel.table([*folders, write(tmp_path / "other" / "one", other)])
-  ball = write(tmp_path / "ball" / "one", sweep_over({0.0: 1.0}), norm="l2", radius=3.0)
-  with pytest.raises(ValueError, match=r"l2 balls of 2.0 and 3.0 are no panel"):
-    panel.table([*folders, ball])
+    panel.table(folders)
+  # Asked for nothing by name, the other figures are drawn all the same.
+  assert "panel.png" not in [path.name for path in figures.draw(folders, tmp_path / "out")]

@@ -1,5 +1,7 @@
 """RayS: the nearest boundary along vectors of signs, by labels alone."""
 
+import functools
+
 from harness.attacks import shared
 from harness.attacks.spec import AttackSpec
 from orjax import attacks
@@ -12,8 +14,8 @@ def build(objective, *, radius, lead=1, num_rows=1, stop_at_success=True):
   What it finds beyond the radius is brought back into the ball; unless it stops at a success in
   there, it has none, and goes on to the nearest boundary that its queries find.
   """
-  attack = attacks.rays(objective, radius=radius, lead=lead, num_rows=num_rows)
-  return attacks.within(attack, radius) if stop_at_success else attack
+  search = functools.partial(attacks.rays, objective, lead=lead, num_rows=num_rows)
+  return attacks.within(search(radius=radius), radius) if stop_at_success else search()
 
 
 def _check(numbers, given, targeted):

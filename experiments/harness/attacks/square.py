@@ -54,6 +54,7 @@ def _plan(asked: AttackRequest, victim: Victim) -> list[Variant]:
   known = {"mimic": recipes.DISTILLED}
   if victim.recipe:
     known["clean"] = recipes.substitute(victim.recipe, 0)
+  sources = sorted(sources)  # in any order they are the same attack
   begin = tuple(known[source] for source in sources)
   setting = {"transfer_from": "+".join(sources)}
   return [v._replace(setting=setting, begin=begin, begun=begun) for v in plain]

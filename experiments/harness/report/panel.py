@@ -21,18 +21,27 @@ class Reached(NamedTuple):
   """What an attack achieved against one strength.
 
   Attributes:
-    rate: share of images that fool the undefended model within the radius.
+    rate: share of images that fool the undefended model, within the radius if there is one.
     interval: of it, 95 % Wilson.
-    claimed: share of images that the attack claims.
-    queries: median over all images, infinite where the attack did not reach it.
-    distance: likewise, in the norm of the ball; of an attack in no ball, l2.
+    claimed: share of images that the attack claims, at whatever distance.
+    queries: median to that success over all images, infinite where there is none; None of an
+      attack in no ball, which spends all it has.
+    distance: median of what fools the undefended model, at whatever distance, over all images,
+      infinite where nothing does; in the norm of the ball, of an attack in none l2.
   """
 
   rate: float
   interval: tuple[float, float]
   claimed: float
-  queries: float
+  queries: float | None
   distance: float
+
+
+class Radius(NamedTuple):
+  """Where attacks in no ball are judged."""
+
+  norm: str
+  radius: float
 
 
 def name(ledger: Ledger) -> tuple[str, str]:
@@ -41,24 +50,33 @@ def name(ledger: Ledger) -> tuple[str, str]:
   return path.parent.name, path.name
 
 
-def radius_of(folders: Sequence[Ledger]) -> float | None:
-  """The l2 radius at which attacks in no ball are judged: of those in one; None without any.
+def radius_of(folders: Sequence[Ledger]) -> Radius | None:
+  """The ball of those in one, at which the others are judged: in l2 if there is one, else l_inf.
 
   Raises:
-    ValueError: the folders have several.
+    ValueError: the folders have several radii in one norm.
   """
-  found = {
-    f.request["radius"] for f in folders if f.request.get("norm") == "l2" and ledgers.in_a_ball(f)
-  }
-  if len(found) > 1:
-    raise ValueError(
-      f"attacks in l2 balls of {' and '.join(map(str, sorted(found)))} are no panel: pass folders "
-      f"of one"
-    )
-  return found.pop() if found else None
+  balls: dict[str, set] = {}
+  for ledger in folders:
+    if ledgers.in_a_ball(ledger):
+      balls.setdefault(_norm(ledger), set()).add(ledger.request["radius"])
+  for norm, radii in balls.items():
+    if len(radii) > 1:
+      raise ValueError(
+        f"attacks in {norm} balls of {' and '.join(map(str, sorted(radii)))} are no panel: pass "
+        f"folders of one"
+      )
+  return next((Radius(norm, *balls[norm]) for norm in ("l2", "linf") if norm in balls), None)
 
 
-def reached(ledger: Ledger, radius: float | None) -> dict[float, Reached]:
+def _norm(ledger):
+  """Of the ball of an attack, or of its distances."""
+  if not ledgers.in_a_ball(ledger):
+    return "l2"
+  return ledger.request.get("norm", "linf")
+
+
+def reached(ledger: Ledger, radius: Radius | None) -> dict[float, Reached]:
   """What an attack achieved, by strength; see `radius_of`."""
   groups = records.group(ledger.records, "strength")
   return {strength: _reached(ledger, trials, radius) for (strength,), trials in groups.items()}
@@ -66,16 +84,16 @@ def reached(ledger: Ledger, radius: float | None) -> dict[float, Reached]:
 
 def _reached(ledger, trials, radius):
   free = not ledgers.in_a_ball(ledger)
-  near = lambda record: not (free and radius) or record["l2"] <= radius
-  hits = [record["clean_success"] and near(record) for record in trials]
-  norm = "l2" if free or ledger.request.get("norm") == "l2" else "linf"
-  claimed = sum(record["claimed"] for record in trials) / len(trials)
+  fools = [record["clean_success"] for record in trials]
+  hits = fools
+  if free and radius:
+    hits = [hit and record[radius.norm] <= radius.radius for hit, record in zip(fools, trials)]
   return Reached(
     sum(hits) / len(hits),
     records.wilson(sum(hits), len(hits)),
-    claimed,
-    _median(trials, hits, "num_queries"),
-    _median(trials, [record["clean_success"] for record in trials], norm),
+    sum(record["claimed"] for record in trials) / len(trials),
+    None if free else _median(trials, hits, "num_queries"),
+    _median(trials, fools, _norm(ledger)),
   )
 
 
@@ -88,10 +106,11 @@ def table(directories: Sequence[str | os.PathLike]) -> str:
   """Success, and its price, of every attack at every strength, as Markdown.
 
   Raises:
-    ValueError: the folders are of several l2 balls, images or defenses.
+    ValueError: the folders are no panel: see `fault`.
   """
   folders = [ledgers.load(directory) for directory in directories]
-  check(folders)
+  if told := fault(folders):
+    raise ValueError(told)
   radius = radius_of(folders)
   strengths = ledgers.strengths([record for f in folders for record in f.records])
   header = ["attack", "", *(f"{folders[0].axis} {s:g}" for s in strengths)]
@@ -103,30 +122,36 @@ def table(directories: Sequence[str | os.PathLike]) -> str:
     ]
 
   num_images = len({record["index"] for record in folders[0].records})
-  within = f"; of those in no ball, within l2 {radius:g}" if radius else ""
+  within = f"; of those in no ball, within {radius.norm} {radius.radius:g}" if radius else ""
   return "\n\n".join(
     [
       tables.markdown(header, rows(_success)),
       f"Share of {num_images} images that fool the undefended model, with its 95 % interval"
-      f"{within}; what the attack claims.",
+      f"{within}; what the attack claims, at whatever distance.",
       tables.markdown(header, rows(_price)),
-      "Median queries and distance over all images, one that does not fall counting as infinite "
-      "(-): l2 of attacks in an l2 ball or in none, else l_inf.",
+      "Median queries to that success, and median distance of what fools the undefended model (l2 "
+      "of attacks in an l2 ball or in none, else l_inf), over all images, one that does not fall "
+      "counting as infinite (-). Attacks in no ball spend all their queries.",
     ]
   )
 
 
-def check(folders: Sequence[Ledger]) -> None:
-  """Raises ValueError for folders of several data sets, models, defenses or image choices."""
-  for what in ("dataset", "model", "defense"):
-    found = {record[what] for f in folders for record in f.records}
+def fault(folders: Sequence[Ledger]) -> str | None:
+  """Why folders are no panel, in a sentence; None where they are."""
+  for what in ("dataset", "model", "defense", "targeted"):
+    found = {str(f.request[what]) if what in f.request else "?" for f in folders}
     if len(found) > 1:
-      raise ValueError(
-        f"a panel has one {what}, not {' and '.join(sorted(map(str, found)))}: leave folders out"
-      )
-  images = {frozenset(record["index"] for record in f.records) for f in folders}
-  if len(images) > 1:
-    raise ValueError("the folders hold other images: attack the same ones with every attack")
+      return f"a panel has one {what}, not {' and '.join(sorted(found))}: leave folders out"
+  if len({frozenset(record["index"] for record in f.records) for f in folders}) > 1:
+    return "the folders hold other images: attack the same ones with every attack"
+  for ledger in folders:
+    if varied := ledgers.varied(ledger.records, "num_samples", "run"):
+      return f"{ledger.directory} sweeps {varied[0]}: a panel has one attack a folder"
+  try:
+    radius_of(folders)
+  except ValueError as e:
+    return str(e)
+  return None
 
 
 def _success(cell):
@@ -134,6 +159,7 @@ def _success(cell):
 
 
 def _price(cell):
-  queries = "-" if math.isinf(cell.queries) else f"{cell.queries:.0f}"
   distance = "-" if math.isinf(cell.distance) else f"{cell.distance:.2f}"
-  return f"{queries} at {distance}"
+  if cell.queries is None:
+    return distance
+  return f"{'-' if math.isinf(cell.queries) else f'{cell.queries:.0f}'} at {distance}"

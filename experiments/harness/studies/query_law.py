@@ -1,8 +1,9 @@
 """The law of probe lengths beside attacks: queries that it predicts, and that they used.
 
 The law is of one estimate in a place where the loss is linear as far as probes reach. So the
-slope is that of the loss smoothed by the attack's own probes, the noise that of the attack's own
-loss, and the best gain that of a step to the ball's and the box's edge; see `theory.nes_queries`.
+slope is the mean gradient at the attack's own probes, which is what differences along them
+estimate without bias (Stein's identity), the noise that of the attack's own loss at the image,
+and the gain that of the best step to the edge of ball and box; see `theory.nes_queries`.
 """
 
 from collections.abc import Callable
@@ -24,38 +25,27 @@ from orjax.threats import traced
 from orjax.types import Key
 from orjax.types import Objective
 
-_NUM_PAIRS = 4000  # of probes for a slope, whose l1 norm is then some 10 % too large
-_PAIRS_AT_ONCE = 200
+_NUM_PROBES = 1000  # for a slope
+_AT_ONCE = 100
 _NUM_ANSWERS = 200  # for the noise of a loss
 
 
 class Probes(NamedTuple):
-  """How an attack looks for a slope: antithetic pairs along normal directions.
+  """How an attack looks for a slope: pairs on both sides of the image.
 
   Attributes:
-    scale: of the directions, whose entries have variance 1; in l2 units, of tiles too.
-    tiles: along each side, in which directions are constant; None for one a pixel.
+    scale: h, of the directions, whose entries have variance 1.
+    signs: whether those are signs, and the probes clipped to the box; else they are normal.
   """
 
   scale: float
-  tiles: int | None = None
-
-
-def _of_bandits(request, image_shape):
-  tiles = request["prior_size"] or None
-  sides = (tiles, tiles) if tiles else image_shape[:2]
-  return Probes(_first(request["spacing"]) / math.sqrt(math.prod(sides) * image_shape[2]), tiles)
-
-
-def _first(value):
-  return value[0] if isinstance(value, list) else value
+  signs: bool = False
 
 
 # Attacks that estimate a gradient in an l_inf ball, by what their manifest says.
-PROBES: dict[str, Callable[[Any, tuple[int, ...]], Probes]] = {
-  "ql": lambda request, image_shape: Probes(request["smoothing"]),
-  "spsa": lambda request, image_shape: Probes(_first(request["spacing"])),
-  "bandits": _of_bandits,
+PROBES: dict[str, Callable[[Any], Probes]] = {
+  "ql": lambda request: Probes(request["smoothing"]),
+  "spsa": lambda request: Probes(request["spacing"], signs=True),
 }
 
 
@@ -65,7 +55,7 @@ class Place(NamedTuple):
   Attributes:
     margin: how far the loss must fall, [].
     gain: how far it falls by the best step of the ball, if it is linear, [].
-    slope: its l2 norm along the directions, [].
+    slope: l2 norm of what the attack's differences estimate, [].
     noise: standard deviation of the loss of one answer at the image, [S] by setting.
   """
 
@@ -90,53 +80,51 @@ def measure(
 
   def place(variables, key, image, label):
     slope_key, noise_key = jax.random.split(key)
-    height, width, channels = image.shape
-    sides = (probes.tiles, probes.tiles) if probes.tiles else (height, width)
-    tiles = (*sides, channels)
-    spread = lambda tile: geometry.enlarge(tile, height, width)
-    sizes = jax.vjp(spread, jnp.zeros(tiles))[1](jnp.ones(image.shape))[0]
     loss_at = objectives.asked(objective, threats.clean(variables), label)
     ask = lambda images: loss_at(noise_key, images)[0]
 
-    def pairs(key):
-      directions = jax.random.normal(key, (_PAIRS_AT_ONCE, *tiles))
-      steps = probes.scale * jax.vmap(spread)(directions / jnp.sqrt(sizes)[None])
-      losses = ask(jnp.concatenate([image[None] + steps, image[None] - steps]))
-      differences = (losses[:_PAIRS_AT_ONCE] - losses[_PAIRS_AT_ONCE:]) / (2 * probes.scale)
-      return jnp.tensordot(differences, directions, 1) / _PAIRS_AT_ONCE
+    def gradients(key):
+      """The mean gradient at some probes."""
+      shape = (_AT_ONCE, *image.shape)
+      if probes.signs:
+        directions = jnp.where(jax.random.bernoulli(key, 0.5, shape), 1.0, -1.0)
+        points = jnp.clip(image[None] + probes.scale * directions, 0, 1)
+      else:
+        points = image[None] + probes.scale * jax.random.normal(key, shape)
+      return jax.grad(lambda x: ask(x).sum())(points).mean(0)
 
-    keys = jax.random.split(slope_key, _NUM_PAIRS // _PAIRS_AT_ONCE)
-    parts = jax.lax.map(pairs, keys)
-    one, other = parts[::2].mean(0), parts[1::2].mean(0)
-    slope = jnp.sqrt(jnp.maximum((one * other).sum(), 0))  # their errors do not agree
-    in_pixels = spread((one + other) / 2 / jnp.sqrt(sizes))
-    best = geometry.project(image - radius * jnp.sign(in_pixels), image, radius, "linf")
-    gain = (in_pixels * (image - best)).sum()
+    keys = jax.random.split(slope_key, _NUM_PROBES // _AT_ONCE)
+    parts = jax.lax.map(gradients, keys)
+    gradient = parts.mean(0)
+    best = geometry.project(image - radius * jnp.sign(gradient), image, radius, "linf")
+    # A difference between a clipped probe and one that is not sees half of a pixel's slope.
+    there = jnp.clip(image + probes.scale, 0, 1) - jnp.clip(image - probes.scale, 0, 1)
+    seen = there / (2 * probes.scale) if probes.signs else jnp.ones_like(image)
+    one, other = (seen * part.mean(0) for part in (parts[::2], parts[1::2]))
 
     def noise(setting):
       oracle = threats.asked(variables, setting)
       rows = jnp.broadcast_to(image[None], (_NUM_ANSWERS, *image.shape))
       return objectives.asked(objective, oracle, label)(noise_key, rows)[0].std()
 
-    return Place(ask(image[None])[0], gain, slope, jax.lax.map(noise, stacked))
+    return Place(
+      ask(image[None])[0],
+      (gradient * (image - best)).sum(),
+      jnp.sqrt(jnp.maximum((one * other).sum(), 0)),  # the errors of the halves do not agree
+      jax.lax.map(noise, stacked),
+    )
 
   compiled = jax.jit(place)
   return lambda key, image, label: compiled(model.variables, key, image, label)
 
 
-def predicted(found: Place, probes: Probes, radius: float, image_shape: tuple[int, ...]):
+def predicted(found: Place, probes: Probes, radius: float, num_pixels: int) -> np.ndarray:
   """Queries [S] that the law asks for, by setting; infinite where no step would be enough."""
-  sides = (probes.tiles, probes.tiles) if probes.tiles else image_shape[:2]
-  if not (found.slope > 0 and found.gain > 0 and found.margin > 0):
-    return np.where(found.margin > 0, math.inf, 0) * np.ones(len(found.noise))
+  if not (found.slope > 0 and found.gain > 0):
+    return np.full(len(found.noise), math.inf)
   noise_to_signal = theory.noise_to_signal(found.noise, probes.scale, found.slope)
   return np.asarray(
     theory.nes_queries(
-      found.margin,
-      radius,
-      found.gain / radius,
-      math.prod(sides) * image_shape[2],
-      noise_to_signal,
-      norm="linf",
+      found.margin, radius, found.gain / radius, num_pixels, noise_to_signal, norm="linf"
     )
   )

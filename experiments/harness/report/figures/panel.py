@@ -14,15 +14,15 @@ _COLUMNS = 4
 
 
 def applies(folders: list[Ledger]) -> bool:
-  """Whether they are attacks of several kinds, each over the same strengths."""
+  """Whether they are attacks of several kinds on one thing, each over the same strengths."""
   swept = [ledgers.strengths(ledger.records) for ledger in folders]
   kinds = {panel.name(ledger)[0] for ledger in folders}
-  return len(kinds) > 1 and len(swept[0]) > 1 and all(each == swept[0] for each in swept)
+  alike = len(kinds) > 1 and len(swept[0]) > 1 and all(each == swept[0] for each in swept)
+  return alike and panel.fault(folders) is None
 
 
 def draw(folders: list[Ledger], path: pathlib.Path) -> None:
   """Clean success with its interval, and dotted what is claimed, a colour for each folder."""
-  panel.check(folders)
   radius = panel.radius_of(folders)
   kinds: dict[str, list[Ledger]] = {}
   for ledger in folders:
@@ -59,5 +59,6 @@ def _draw_kind(ax, members, radius):
 FIGURE = Figure(
   applies,
   draw,
-  "attacks of several kinds, in folders KIND/NAME, over the same strengths of a defense",
+  "attacks of several kinds on one model and the same images, in folders KIND/NAME, over the same "
+  "strengths of a defense",
 )

@@ -125,21 +125,24 @@ def gradient_errors(variances, found, title, path: pathlib.Path) -> None:
 def query_law(rows: list[dict], path: pathlib.Path) -> None:
   """Queries that the law predicts over those that attacks used, a point each.
 
-  Open and pointing down where most images did not fall within the budget, so that the ratio is
-  less than that; where the law finds no step, at the upper edge.
+  Open and pointing down where most images did not fall within what was spent, so that the ratio
+  is less than that. What the law finds no step for, and what was mostly claimed falsely, has no
+  point.
   """
   names = list(dict.fromkeys(row["attack"] for row in rows))
   strengths = sorted({row["strength"] for row in rows})
+  shown = [row for row in rows if row["predicted"][1] is not None and row["false_claims"] < 0.5]
   figure, ax = plt.subplots(figsize=(1.1 * len(names) + 2.4, 3.8))
   ax.axhline(1, color="0.8", zorder=0)
   for number, strength in enumerate(strengths):
     shift, _ = style.side_by_side(number, len(strengths))
-    found = [row for row in rows if row["strength"] == strength and row["predicted"][1]]
     for fell in (True, False):
-      some = [row for row in found if (row["used"][1] is not None) == fell]
+      some = [
+        row for row in shown if row["strength"] == strength and (row["used"][1] is not None) == fell
+      ]
       ax.plot(
         [names.index(row["attack"]) + shift for row in some],
-        [row["predicted"][1] / (row["used"][1] or row["budget"]) for row in some],
+        [row["predicted"][1] / (row["used"][1] or row["spent"]) for row in some],
         "o" if fell else "v",
         color=f"C{number}",
         markerfacecolor=f"C{number}" if fell else "none",
