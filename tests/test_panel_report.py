@@ -50,7 +50,7 @@ def test_an_attack_in_no_ball_is_judged_by_the_radius_of_those_in_one(tmp_path):
   assert found[0.0].queries is None and found[0.0].distance == 1 + 9.5 / 8
   assert found[1e-2].distance == math.inf
   assert _reached(square[0], ball)[0.0] == panel.Reached(
-    0.75, records.wilson(15, 20), 0.75, 40.0, 2.0
+    0.75, records.wilson(15, 20), 0.75, 0.75, 0.75, 40.0, 2.0
   )
   linf = sweep_over({0.0: 1.0}, attack="square")
   linf = ledgers.load(write(tmp_path / "linf" / "published", linf, norm="linf", radius=0.1))
@@ -60,7 +60,7 @@ def test_an_attack_in_no_ball_is_judged_by_the_radius_of_those_in_one(tmp_path):
 
 
 def test_the_table_names_every_attack_and_strength(tmp_path):
-  first, second = panel.table(_folders(tmp_path)).split("\n\n")[::2]
+  first, second, third = panel.table(_folders(tmp_path)).split("\n\n")[::2]
   cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in first.splitlines()]
   assert cells[0] == ["attack", "", "noise variance 0", "noise variance 0.01"]
   assert [row[:2] for row in cells[2:]] == [
@@ -72,6 +72,10 @@ def test_the_table_names_every_attack_and_strength(tmp_path):
   assert cells[2][3] == f"0.25 [{low:.2f}, {high:.2f}], claims 0.25"
   assert "| square   | published  | 40 at 2.00       | - at -" in second
   assert "| decision | published  | 2.19             | -" in second
+  assert "| square   | published  | 0.75, of 10 0.75" in third
+  seldom = [{**r, "defended_success_rate": 0.1} for r in sweep_over({0.0: 1.0}, attack="ql")]
+  found = _reached(write(tmp_path / "ql" / "published", seldom), None)[0.0]
+  assert (found.defended, found.resubmitted) == pytest.approx((0.1, 1 - 0.9**10))
   assert "within l2 2;" in panel.table(_folders(tmp_path / "again"))
 
 

@@ -16,6 +16,8 @@ from harness.report import tables
 from harness.report.ledgers import Ledger
 from orjax import records
 
+TRIES = 10  # of one image at the server
+
 
 class Reached(NamedTuple):
   """What an attack achieved against one strength.
@@ -24,6 +26,8 @@ class Reached(NamedTuple):
     rate: share of images that fool the undefended model, within the radius if there is one.
     interval: of it, 95 % Wilson.
     claimed: share of images that the attack claims, at whatever distance.
+    defended: how often a fresh answer of the server is fooled, at whatever distance.
+    resubmitted: how often one of `TRIES` is: the same image, handed in again.
     queries: median to that success over all images, infinite where there is none; None of an
       attack in no ball, which spends all it has.
     distance: median of what fools the undefended model, at whatever distance, over all images,
@@ -33,6 +37,8 @@ class Reached(NamedTuple):
   rate: float
   interval: tuple[float, float]
   claimed: float
+  defended: float
+  resubmitted: float
   queries: float | None
   distance: float
 
@@ -88,10 +94,13 @@ def _reached(ledger, trials, radius):
   hits = fools
   if free and radius:
     hits = [hit and record[radius.norm] <= radius.radius for hit, record in zip(fools, trials)]
+  defended = np.array([record["defended_success_rate"] for record in trials])
   return Reached(
     sum(hits) / len(hits),
     records.wilson(sum(hits), len(hits)),
     sum(record["claimed"] for record in trials) / len(trials),
+    float(defended.mean()),
+    float((1 - (1 - defended) ** TRIES).mean()),
     None if free else _median(trials, hits, "num_queries"),
     _median(trials, fools, _norm(ledger)),
   )
@@ -132,6 +141,9 @@ def table(directories: Sequence[str | os.PathLike]) -> str:
       "Median queries to that success, and median distance of what fools the undefended model (l2 "
       "of attacks in an l2 ball or in none, else l_inf), over all images, one that does not fall "
       "counting as infinite (-). Attacks in no ball spend all their queries.",
+      tables.markdown(header, rows(_again)),
+      f"How often a fresh answer to what was handed in is fooled, and how often one of {TRIES} is, "
+      "at whatever distance: what a server concedes that may be asked again.",
     ]
   )
 
@@ -156,6 +168,10 @@ def fault(folders: Sequence[Ledger]) -> str | None:
 
 def _success(cell):
   return f"{tables.interval(cell.rate, *cell.interval, digits=2)}, claims {cell.claimed:.2f}"
+
+
+def _again(cell):
+  return f"{cell.defended:.2f}, of {TRIES} {cell.resubmitted:.2f}"
 
 
 def _price(cell):
