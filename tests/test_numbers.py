@@ -8,6 +8,7 @@ import published_columns
 import published_tables
 import pytest
 
+from harness.report import panel
 from harness.report import radii
 from orjax import records
 
@@ -169,6 +170,15 @@ def test_lucky_answers_of_table_1_are_counted():
   )
   failed = [r for r in _trials("table1_imagenet/bandits", 1e-2) if not r["clean_success"]]
   assert f"{bandits[1]} of Bandits' {len(failed)} failures at 1e-2" in _prose("README.md")
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("panel_")])
+def test_a_panel_is_what_the_ledgers_say(name):
+  """In the order of its commands."""
+  text, folder = FILES[name].read_text(), published_columns.RESULTS / name
+  folders = re.findall(rf"--out=experiments/results/{name}/(\S+)", text)
+  table = panel.table([folder / each for each in folders])
+  assert (folder / "panel.md").read_text() == table + "\n" and table in text
 
 
 def test_the_zoo_at_one_accuracy():
