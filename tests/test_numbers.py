@@ -181,6 +181,37 @@ def test_a_panel_is_what_the_ledgers_say(name):
   assert (folder / "panel.md").read_text() == table + "\n" and table in text
 
 
+def test_what_is_said_of_the_panel():
+  """The counts at 1e-4, in the README, the index and the folder's own text."""
+  load = lambda each: published_columns.load(f"panel_mnist/{each}")
+  names = ("square/published", "square/asked_again", "sign_hunter/published", "ql/published")
+  names += ("sign_hunter/sequential", "rays/published", "rays/votes", "decision/pop_skip_jump")
+  names += ("nes/informed",)
+  ball = panel.Radius("l2", 3.0)
+  fell = {x: round(100 * panel.reached(load(x), ball)[1e-4].rate) for x in names}
+  said = (
+    f"variance 1e-4 QL as published takes {fell['ql/published']} images; SignHunter "
+    f"{fell['sign_hunter/published']} as published and {fell['sign_hunter/sequential']} when it "
+    f"tests each step, Square {fell['square/published']} and {fell['square/asked_again']} when it "
+    f"asks about its best image again, RayS on labels {fell['rays/published']} and "
+    f"{fell['rays/votes']} with votes."
+  )
+  assert said in _prose("README.md")
+  index = " ".join((ROOT / "experiments" / "README.md").read_text().split())
+  assert (
+    f"QL as published takes {fell['ql/published']} images, SignHunter "
+    f"{fell['sign_hunter/published']}, Square {fell['square/published']}, RayS "
+    f"{fell['rays/published']}; those who know of the noise {fell['sign_hunter/sequential']} "
+    f"(SignHunter), {fell['square/asked_again']} (Square), {fell['rays/votes']} (RayS), and within "
+    f"l2 3.0 PopSkipJump {fell['decision/pop_skip_jump']} and informed NES {fell['nes/informed']}"
+  ) in index
+  assert (
+    f"{fell['ql/published']} of 100 at variance 1e-4; SignHunter and Square, which change the image "
+    f"by several units at once, take {fell['sign_hunter/published']} and "
+    f"{fell['square/published']} there"
+  ) in _prose("panel_mnist")
+
+
 def test_the_zoo_at_one_accuracy():
   """What is said of all defenses of digits, from the ledger of every cell."""
   folder = published_columns.RESULTS / "defenses_digits"
