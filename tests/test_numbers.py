@@ -206,8 +206,8 @@ def test_what_is_said_of_the_panel():
     f"l2 3.0 PopSkipJump {fell['decision/pop_skip_jump']} and informed NES {fell['nes/informed']}"
   ) in index
   assert (
-    f"{fell['ql/published']} of 100 at variance 1e-4; SignHunter and Square, which change the image "
-    f"by several units at once, take {fell['sign_hunter/published']} and "
+    f"{fell['ql/published']} of 100 at variance 1e-4; SignHunter and Square, which change the "
+    f"image by several units at once, take {fell['sign_hunter/published']} and "
     f"{fell['square/published']} there"
   ) in _prose("panel_mnist")
 
