@@ -66,7 +66,7 @@ def read(values: request.Values) -> LawRequest:
   if classifier.host_model:
     raise ValueError("--host_model is for attacks that only ask: pass a --model in JAX")
   return LawRequest(
-    images, classifier, values["records"], *values.named("num_images", "seed", "out").values()
+    images, classifier, values["records"], **values.named("num_images", "seed", "out")
   )
 
 

@@ -131,11 +131,6 @@ def _read(values):
   learns = attack.own.get("transfer_from")
   if (attack.spec.access != "answers" or attack.sees_logits or learns) and classifier.host_model:
     raise ValueError("--host_model is for attacks that only ask: pass a --model in JAX")
-  if learns and "mimic" in learns and defense.value not in ("none", "output_noise"):
-    raise ValueError(
-      f"--transfer_from=mimic is taught the undefended answers, which only noise on probabilities "
-      f"averages to: leave it or --defense={defense.value} out"
-    )
   if values["trace"] and attack.name == "pgd" and attack.numbers["stop_at_success"]:
     raise ValueError("--trace of PGD needs --nostop_at_success: all its steps are shown")
   return SweepRequest(
@@ -177,6 +172,7 @@ def victim(
     random=defense == "inner_noise",
     computes_float64=computes_float64,
     name_of=functools.partial(recipes.name, asked.images),
+    defense=defense,
   )
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import itertools
 import pkgutil
 
 from harness import request
@@ -10,6 +9,7 @@ from harness.attacks import shared
 from harness.attacks.spec import AttackRequest
 from harness.attacks.spec import AttackSpec
 from harness.attacks.spec import Variant
+from harness.attacks.spec import variants
 from harness.attacks.spec import Victim
 from harness.request import DataRequest
 from harness.request import Option
@@ -127,11 +127,4 @@ def plan(asked: AttackRequest, victim: Victim) -> list[Variant]:
   """
   if asked.spec.plan is not None:
     return asked.spec.plan(asked, victim)
-  wanted = shared.objective(asked.numbers, asked.given, asked.targeted)
-  keywords = {name: asked.numbers[name] for name in asked.spec.keywords()}
-  swept = [x if isinstance(x, list) else [x] for x in map(keywords.get, asked.spec.swept)]
-  settings = [dict(zip(asked.spec.swept, each)) for each in itertools.product(*swept)]
-  return [
-    Variant(num_samples, setting, asked.spec.build(wanted, **{**keywords, **setting}), wanted)
-    for num_samples, setting in itertools.product(asked.num_samples, settings)
-  ]
+  return variants(asked)

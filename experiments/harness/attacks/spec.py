@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from collections.abc import Mapping
 import inspect
+import itertools
 from typing import Any
 from typing import NamedTuple
 
 from harness.attacks import flags
+from harness.attacks import shared
 from harness.recipes import Recipe
 from harness.request import Option
 from orjax.types import Attack
@@ -106,12 +108,14 @@ class Victim(NamedTuple):
     random: whether its answers are random beside what a server adds to them.
     computes_float64: `computes_float64() -> bool`.
     name_of: `name_of(recipe) -> str` of a substitute.
+    defense: what is put before it, by name or as the flags say it.
   """
 
   recipe: Recipe | None
   random: bool
   computes_float64: Callable[[], bool]
   name_of: Callable[[Recipe], str]
+  defense: str = "none"
 
 
 class AttackRequest(NamedTuple):
@@ -147,3 +151,19 @@ class AttackRequest(NamedTuple):
   def sees_logits(self) -> bool:
     """Whether the attacker's answers are logits."""
     return self.answers == "logits" or self.spec.access == "logits"
+
+
+def variants(asked: AttackRequest) -> list[Variant]:
+  """One for each number of answers averaged and each value of what the spec sweeps.
+
+  Raises:
+    ValueError: numbers that no attack can use.
+  """
+  wanted = shared.objective(asked.numbers, asked.given, asked.targeted)
+  keywords = {name: asked.numbers[name] for name in asked.spec.keywords()}
+  swept = [x if isinstance(x, list) else [x] for x in map(keywords.get, asked.spec.swept)]
+  settings = [dict(zip(asked.spec.swept, each)) for each in itertools.product(*swept)]
+  return [
+    Variant(num_samples, setting, asked.spec.build(wanted, **{**keywords, **setting}), wanted)
+    for num_samples, setting in itertools.product(asked.num_samples, settings)
+  ]

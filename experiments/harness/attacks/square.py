@@ -6,6 +6,7 @@ from harness.attacks import shared
 from harness.attacks.spec import AttackRequest
 from harness.attacks.spec import AttackSpec
 from harness.attacks.spec import Variant
+from harness.attacks.spec import variants
 from harness.attacks.spec import Victim
 from harness.request import Option
 from orjax import attacks
@@ -32,12 +33,10 @@ def build(objective, *, radius, window_share, norm="linf", comparison="cached", 
 
 
 def _plan(asked: AttackRequest, victim: Victim) -> list[Variant]:
-  wanted = shared.objective(asked.numbers, asked.given, asked.targeted)
-  numbers = {name: asked.numbers[name] for name in SPEC.keywords()}
-  plain = [Variant(n, {}, build(wanted, **numbers), wanted) for n in asked.num_samples]
-  sources = asked.own["transfer_from"]
+  plain, sources = variants(asked), asked.own["transfer_from"]
   if sources is None:
     return plain
+  numbers = {name: asked.numbers[name] for name in asked.spec.keywords()}
   request.refuse_twice(request.Values(asked.own, asked.given), "transfer_from")
   if numbers["norm"] != "linf":
     raise ValueError("--transfer_from moves in an l_inf ball: leave it or --norm out")
@@ -45,11 +44,16 @@ def _plan(asked: AttackRequest, victim: Victim) -> list[Variant]:
     raise ValueError(
       "--transfer_from=clean is for networks that orjax trains: pass --transfer_from=mimic"
     )
+  if "mimic" in sources and victim.defense not in ("none", "output_noise"):
+    raise ValueError(
+      f"--transfer_from=mimic is taught the undefended answers, which only noise on probabilities "
+      f"averages to: leave it or --defense={victim.defense} out"
+    )
 
   def begun(*networks):
     loss = objectives.margin(targeted=asked.targeted, confidence=float("inf"))
     start = attacks.transferred(loss, *networks, radius=numbers["radius"])
-    return attacks.square(wanted, **numbers, start=start)
+    return attacks.square(plain[0].objective, **numbers, start=start)
 
   known = {"mimic": recipes.DISTILLED}
   if victim.recipe:

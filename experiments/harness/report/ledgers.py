@@ -94,7 +94,7 @@ def is_white_box(ledger: Ledger) -> bool:
 
 def in_a_ball(ledger: Ledger) -> bool:
   """Whether its attack stays in a ball, instead of looking for the smallest distance."""
-  return "radius" in ledger.request and ledger.request["radius"] is not None
+  return ledger.request.get("radius") is not None
 
 
 def sweeps_spacings(folders: list[Ledger]) -> bool:

@@ -151,7 +151,7 @@ def table(directories: Sequence[str | os.PathLike]) -> str:
 def fault(folders: Sequence[Ledger]) -> str | None:
   """Why folders are no panel, in a sentence; None where they are."""
   for what in ("dataset", "model", "defense", "targeted"):
-    found = {str(f.request[what]) if what in f.request else "?" for f in folders}
+    found = {str(f.request.get(what, "?")) for f in folders}
     if len(found) > 1:
       return f"a panel has one {what}, not {' and '.join(sorted(found))}: leave folders out"
   if len({frozenset(record["index"] for record in f.records) for f in folders}) > 1:
