@@ -107,8 +107,17 @@ def load(
     return None
   if not folder.is_dir():
     raise NotADirectoryError(f"{directory} is a file and should be a folder of checkpoints: {_NEW}")
-  with _quiet(), _manager(folder, create=False) as manager:
-    numbers = sorted(manager.all_steps(), reverse=True)
+  with _quiet(), contextlib.ExitStack() as stack:
+    try:  # orbax reads what each step says of itself as soon as it opens a folder
+      manager = stack.enter_context(_manager(folder, create=False))
+      numbers = sorted(manager.all_steps(), reverse=True)
+    except OSError as e:
+      raise OSError(
+        f"cannot read the checkpoints in {directory} ({_reason(e)}): make the folder "
+        "readable, or pass another (--model_dir)"
+      ) from e
+    except Exception as e:
+      raise _damaged(directory, _reason(e)) from e.with_traceback(None)
     whole = [n for n in numbers if all((folder / str(n) / item).is_dir() for item in _ITEMS)]
     if not numbers:
       return None

@@ -1,6 +1,7 @@
 """Hostile settings for every test: strict types, no silent broadcasting, eight devices."""
 
 import ctypes
+import fcntl
 import gc
 import os
 import pathlib
@@ -146,19 +147,25 @@ def digits_model(tmp_path_factory):
   """The digits network after 30 epochs: (classifier, variables, folder of the model)."""
   classifier = models.build("convnet_digits")
   train = datasets.load("digits", "train")
-  folder = tmp_path_factory.mktemp("models") / "convnet_digits"
-  saved = training.fit(
-    training.trainer(classifier, training.zoo_optimizer()),
-    train,
-    seed=0,
-    num_steps=330,
-    batch_size=128,
-    directory=str(folder),
-    devices=jax.devices()[:1],
-    apply=lambda variables, key, images: classifier.apply(variables, images),
-    meta={"model": "convnet_digits", "dataset": "digits", "batch_size": 128, "seed": 0},
-    test=datasets.load("digits", "test"),
-  )
+  root = tmp_path_factory.getbasetemp()
+  if "PYTEST_XDIST_WORKER" in os.environ:
+    root = root.parent  # the workers' own: the first trains, the others find it trained
+  folder = root / "models" / "convnet_digits"
+  folder.parent.mkdir(exist_ok=True)
+  with open(root / "models.lock", "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    saved = training.fit(
+      training.trainer(classifier, training.zoo_optimizer()),
+      train,
+      seed=0,
+      num_steps=330,
+      batch_size=128,
+      directory=str(folder),
+      devices=jax.devices()[:1],
+      apply=lambda variables, key, images: classifier.apply(variables, images),
+      meta={"model": "convnet_digits", "dataset": "digits", "batch_size": 128, "seed": 0},
+      test=datasets.load("digits", "test"),
+    )
   assert saved.meta["test_accuracy"] > 0.9
   assert checkpoints.load(str(folder)) is not None
   return classifier, jax.tree.map(jnp.asarray, saved.state.variables), folder

@@ -1,5 +1,6 @@
 """A damaged checkpoint is one sentence, and nothing is told beside it."""
 
+import json
 import sys
 
 import numpy as np
@@ -24,3 +25,21 @@ def test_a_damaged_load_tells_nothing_but_its_sentence(part, tmp_path, monkeypat
   with pytest.raises(ValueError, match="is damaged"):
     checkpoints.load(str(tmp_path))
   assert not told
+
+
+@pytest.mark.parametrize(
+  "change",
+  [
+    {"init_timestamp_nsecs": 1.5},
+    {"unheard_of": 1, "custom_metadata": {"a": 1}},
+    {"item_handlers": 3},
+  ],
+  ids=lambda change: next(iter(change)),
+)
+def test_a_step_whose_own_description_is_broken_is_damaged(change, tmp_path):
+  checkpoints.save(str(tmp_path), {"a": np.arange(3.0)}, {"num_steps": 1})
+  (description,) = tmp_path.glob("1/_CHECKPOINT_METADATA")
+  description.write_text(json.dumps(json.loads(description.read_text()) | change))
+  with pytest.raises(ValueError, match=rf"{tmp_path}.* is damaged") as told:
+    checkpoints.load(str(tmp_path))
+  assert "\n" not in str(told.value)
