@@ -49,7 +49,7 @@ def test_output_and_files(undisturbed):
     ("digits", "output_noise", "none")
   }
   assert {r["strength"] for r in found} == {0.0, 1e-4}
-  assert all(r["num_queries"] <= 6000 for r in found)
+  assert all(r["num_queries"] <= 3000 for r in found)
   assert {"figure2.png", "pictures.png", "table.md"} <= {path.name for path in out.iterdir()}
   assert "| noise variance |" in (out / "table.md").read_text()
   manifest = json.loads((out / "manifest.json").read_text())
