@@ -78,6 +78,7 @@ _REFUSED = [
 ]
 _REFUSED_BY_OTHERS = [
   ("train_classifier", ["--trained_with=or", "--stddev=-1"], "--stddev=-1 must be at least 0"),
+  ("train_classifier", ["--publish=a.safetensors"], "--publish=a.safetensors is a folder"),
   ("train_classifier", ["--num_steps=0"], "--num_steps=0 must be at least 1"),
   ("train_classifier", ["--model=a.py:f"], "Unknown command line flag 'model'"),
   ("train_classifier", ["--network=resnet32"], "orjax trains no resnet32 for digits"),

@@ -70,7 +70,12 @@ def informed_nes(
     )
 
   return informed(
-    make_attack, objective, num_averaged=max_steps * num_pairs, num_votes=confirmations, pilot=pilot
+    make_attack,
+    objective,
+    num_averaged=max_steps * num_pairs,
+    num_votes=confirmations,
+    step_size=learning_rate,
+    pilot=pilot,
   )
 
 

@@ -139,11 +139,13 @@ def choose(
   num_averaged: float,
   num_votes: int,
   longest: float,
+  step_size: float = 0.0,
 ) -> Choice:
   """What the measurements speak for; see `informed` for the arguments.
 
   Statistic and length are those whose noise costs fewest pairs, 1 + rho times as many as
-  without noise; the subspace is that of the best cosine.
+  without noise; of lengths about as good, the shortest that is no shorter than a step, which
+  would leave what it saw behind. The subspace is that of the best cosine.
   """
   law = measured_law(state, example.image, num_averaged, longest)
   worth = 1 / (1 + law.noise_to_signal)
@@ -151,8 +153,9 @@ def choose(
   def best(worth):
     by_statistic = worth.max(0)
     statistic = _first(by_statistic >= _AS_GOOD * by_statistic.max())
-    by_length = worth[:, statistic]
-    shortest = _first((by_length >= _AS_GOOD * by_length.max())[::-1])
+    good = worth[:, statistic] >= _AS_GOOD * worth[:, statistic].max()
+    wide = good & jnp.asarray(pilots.LADDER >= step_size)
+    shortest = _first(jnp.where(wide.any(), wide, good)[::-1])
     return statistic, len(worth) - 1 - shortest
 
   found, numbers = jax.vmap(best)(worth)

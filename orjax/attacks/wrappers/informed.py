@@ -52,6 +52,7 @@ def informed(
   num_averaged: int,
   num_votes: int,
   longest: float = np.inf,
+  step_size: float = 0.0,
   pilot: Pilot = Pilot(),
 ) -> Attack:
   """Measures the noise and what it hides, then attacks with what the measurements speak for.
@@ -68,6 +69,7 @@ def informed(
     num_averaged: pairs of probes of a whole descent, which averages them.
     num_votes: answers that confirm a success, for `Choice.agreement`.
     longest: l2 length of its probes at most.
+    step_size: of a descent, in every pixel: shorter probes follow slopes that a step leaves.
     pilot: how much is measured.
 
   Returns:
@@ -80,7 +82,13 @@ def informed(
   def attack_of(state, example):
     return make_attack(
       choose(
-        state, example, success, num_averaged=num_averaged, num_votes=num_votes, longest=longest
+        state,
+        example,
+        success,
+        num_averaged=num_averaged,
+        num_votes=num_votes,
+        longest=longest,
+        step_size=step_size,
       )
     )
 
