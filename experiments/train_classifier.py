@@ -71,7 +71,7 @@ def read(values: request.Values) -> TrainingRequest:
       )
     recipe = recipes.substitute(recipe, recipe.stddev)
   if values["publish"] and values["publish"].endswith(".safetensors"):
-    raise ValueError(f"--publish={values['publish']} is a folder: its file bears the network's name")
+    raise ValueError(f"--publish={values['publish']} is a folder: a file bears its network's name")
   recipes.network(images, recipe)
   return TrainingRequest(
     images, recipe, trainings.read(values), **values.named("model_dir", "seed", "publish")

@@ -139,7 +139,7 @@ def choose(
   num_averaged: float,
   num_votes: int,
   longest: float,
-  step_size: float = 0.0,
+  step_size: float | None = None,
 ) -> Choice:
   """What the measurements speak for; see `informed` for the arguments.
 
@@ -149,12 +149,13 @@ def choose(
   """
   law = measured_law(state, example.image, num_averaged, longest)
   worth = 1 / (1 + law.noise_to_signal)
+  least = 0.0 if step_size is None else step_size
 
   def best(worth):
     by_statistic = worth.max(0)
     statistic = _first(by_statistic >= _AS_GOOD * by_statistic.max())
     good = worth[:, statistic] >= _AS_GOOD * worth[:, statistic].max()
-    wide = good & jnp.asarray(pilots.LADDER >= step_size)
+    wide = good & jnp.asarray(least <= pilots.LADDER)
     shortest = _first(jnp.where(wide.any(), wide, good)[::-1])
     return statistic, len(worth) - 1 - shortest
 

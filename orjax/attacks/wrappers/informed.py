@@ -52,7 +52,7 @@ def informed(
   num_averaged: int,
   num_votes: int,
   longest: float = np.inf,
-  step_size: float = 0.0,
+  step_size: float | None = None,
   pilot: Pilot = Pilot(),
 ) -> Attack:
   """Measures the noise and what it hides, then attacks with what the measurements speak for.
@@ -70,6 +70,7 @@ def informed(
     num_votes: answers that confirm a success, for `Choice.agreement`.
     longest: l2 length of its probes at most.
     step_size: of a descent, in every pixel: shorter probes follow slopes that a step leaves.
+      None for what does not move all pixels.
     pilot: how much is measured.
 
   Returns:
