@@ -137,9 +137,16 @@ def report_attacks(asked, classifier, variables, measured) -> dict:
   if {"zoo", "zoo, averaging 100"} <= ratios.keys():
     times = ratios["zoo"] / ratios["zoo, averaging 100"]
     print(f"a step that averages 100 answers takes {times:.2f} times as long as one that does not")
-  useful = attacks.useful_share(classifier, variables, images)
-  print(f"useful over executed steps of a sweep of {attacks.NUM_SWEPT} trials: {useful:.2f}")
-  return {"best_batch": best, "attacks": found, "useful_steps": useful}
+  useful, refilled = attacks.useful_shares(classifier, variables, images)
+  print(
+    f"useful over executed steps of a sweep of {attacks.NUM_SWEPT} trials: {useful:.2f}, while "
+    f"trials waited for a slot {refilled:.2f}"
+  )
+  shares = {
+    "useful_steps": useful,
+    "useful_steps_with_refill": None if np.isnan(refilled) else refilled,
+  }
+  return {"best_batch": best, "attacks": found, **shares}
 
 
 def report_training(asked, classifier, variables) -> dict:
@@ -190,6 +197,7 @@ def main(asked: BenchmarkRequest) -> None:
     "attacks": [],
     "training": {},
     "useful_steps": None,
+    "useful_steps_with_refill": None,
   }
   if measured:
     result |= report_attacks(asked, classifier, variables, measured)

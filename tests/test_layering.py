@@ -76,7 +76,7 @@ FLOORS = {
   "oracles": ("flat_batch", "sources attackers", "__init__"),
   "host": ("faults jax_internals", "endpoint", "staging", "__init__"),
   "attacks": ("solvers starts", "steps", "wrappers", "*", "__init__"),
-  "engine": ("trials", "programs", "tasks", "slots snapshots", "runner", "__init__"),
+  "engine": ("trials", "programs", "tasks", "slots snapshots tally", "runner", "__init__"),
   "training": ("step", "adversary augmentation optimizers", "fit", "distillation", "__init__"),
   "models": ("conv noise", "convnet resnet wide_resnet torchvision", "build", "__init__"),
   "theory": ("quadrature numbers", "*", "__init__"),

@@ -167,8 +167,16 @@ def test_few_steps_are_wasted(linear_images):
   assert len(tasks) == 200
   steps = [o.num_steps for o in outcomes.values()]
   assert min(steps) < max(steps) and sum(steps) == statistics.useful_steps
-  assert statistics.useful_steps / statistics.executed_steps >= 0.9
+  assert statistics.useful_share >= 0.9
+  # Of one slot a device, none is idle while trials wait; of four, few are.
+  assert 0 < statistics.waited_for_steps < statistics.executed_steps
+  # The loop comes back at the first idle slot of four, but not of forty.
+  assert statistics.used_share == 1
   assert statistics.num_queries == sum(o.num_queries for o in outcomes.values())
+  wide = runner.Statistics()
+  _run(tasks, runner.Plan(40, 16, _devices(1)), statistics=wide, max_queries=10**5)
+  assert 0.9 <= wide.used_share < 1 and wide.useful_share < wide.used_share
+  assert np.isnan(runner.Statistics().used_share)
 
 
 def test_snapshot_goes_on_where_the_run_was(linear_images, reference, tmp_path):

@@ -8,7 +8,6 @@ a `Plan` changes a record.
 
 import collections
 from collections.abc import Iterator
-import dataclasses
 import logging
 import time
 from typing import Any
@@ -27,6 +26,8 @@ from orjax.engine.programs import Work
 from orjax.engine.slots import Held
 from orjax.engine.slots import rows_and_queries
 from orjax.engine.slots import Slots
+from orjax.engine.tally import Statistics
+from orjax.engine.tally import Tally
 from orjax.engine.tasks import inputs
 from orjax.engine.tasks import Outcome
 from orjax.engine.tasks import Task
@@ -60,29 +61,6 @@ class Plan(NamedTuple):
   snapshot: str | None = None
   seconds_between_snapshots: float = 60.0
   request: str = ""
-
-
-@dataclasses.dataclass
-class Statistics:
-  """Filled in while a run goes on.
-
-  Attributes:
-    useful_steps: steps of finished trials.
-    executed_steps: steps times slots, idle ones included.
-    num_queries: asked since the run began.
-    warm_queries: asked since the first look, when all is compiled.
-    warm_seconds: the time they took.
-  """
-
-  useful_steps: int = 0
-  executed_steps: int = 0
-  num_queries: int = 0
-  warm_queries: int = 0
-  warm_seconds: float = 0.0
-
-  @property
-  def queries_per_second(self) -> float:
-    return self.warm_queries / self.warm_seconds if self.warm_seconds else 0.0
 
 
 def _check(tasks, attack, threat_model, variables, max_queries):
@@ -160,6 +138,7 @@ def run(
     jax.device_put(variables, jax.NamedSharding(mesh, P())),
     np.uint32(seed),
     np.int32(max_queries),
+    queries,
     max(1, queries * plan.slots_per_device // (2 * num_draws + 2)),
     plan,
   )
@@ -171,7 +150,7 @@ def run(
   pending = collections.deque(task for task in share if id(task) not in known)
   label = f"attacking on {len(devices)} x {plan.slots_per_device} slots"
   with progress.Progress(len(share), unit="trials", label=label) as bar:
-    tally = _Tally(Statistics() if statistics is None else statistics, bar)
+    tally = Tally(Statistics() if statistics is None else statistics, bar)
     yield from _saved(job, Slots(plan.slots_per_device, held), pending, tally)
   if plan.snapshot:
     snapshots.remove(plan.snapshot)
@@ -184,40 +163,9 @@ class _Job(NamedTuple):
   variables: Any
   seed: np.uint32
   max_queries: np.int32
+  queries_per_step: int
   verdicts_at_once: int
   plan: Plan
-
-
-class _Tally:
-  """Counts what a run does, and says so."""
-
-  def __init__(self, statistics: Statistics, bar: progress.Progress):
-    self._statistics, self._bar = statistics, bar
-    self._num_claimed = self._num_finished = 0
-    self._warm_since = time.monotonic()
-
-  def outcome(self, outcome: Outcome) -> None:
-    """Counts a finished trial."""
-    self._num_finished += 1
-    self._num_claimed += outcome.claimed
-    self._statistics.useful_steps += outcome.num_steps
-
-  def steps(self, num_steps: int, num_queries: int) -> None:
-    """Counts steps, idle slots included, and queries since the last look."""
-    statistics = self._statistics
-    statistics.executed_steps += num_steps
-    if statistics.num_queries:
-      statistics.warm_queries += num_queries
-      statistics.warm_seconds = time.monotonic() - self._warm_since
-    else:
-      self._warm_since = time.monotonic()
-    statistics.num_queries += num_queries
-
-  def show(self, num_new: int) -> None:
-    """Shows `num_new` more finished trials."""
-    share = f"{self._num_claimed / self._num_finished:.2f}" if self._num_finished else "-"
-    speed = f"{self._statistics.queries_per_second:.0f} queries/s"
-    self._bar.update(num_new, f"{speed}, claimed success {share}")
 
 
 def _saved(job, slots, pending, tally):
@@ -242,15 +190,16 @@ def _loop(job, slots, pending, tally):
   yield from _handed_out(slots, tally)
   while pending or slots.busy.any() or slots.held.unread:
     slots.fill(job.programs, job.seed, pending)
-    busy = slots.busy
-    num_done = _advance(job, slots, bool(pending)) if busy.any() else None
+    busy, waited = slots.busy, bool(pending)
+    num_done = _advance(job, slots, waited) if busy.any() else None
     yield from _handed_out(slots, tally)  # while the device works
     if num_done is None:
       continue
     finished, num_queries = jax.device_get((slots.trials.finished, slots.trials.num_queries))
     num_new = int((num_queries - slots.num_queries)[busy].sum())
     slots.num_queries = num_queries.astype(np.int64)
-    tally.steps(int(num_done.sum()) * slots.per_device, num_new)
+    num_used = num_new // job.queries_per_step
+    tally.steps(int(num_done.sum()) * slots.per_device, num_used, num_new, waited)
     tally.show(0)
     yield from _judged(job, slots, finished & busy, tally)
     if time.monotonic() - last_snapshot > job.plan.seconds_between_snapshots:

@@ -76,8 +76,8 @@ def _threats(classifier, num_samples=1):
   )
 
 
-def attack_rate(attack, threats, variables, tasks, num_queries, plan) -> tuple[float, float]:
-  """Queries per second without compilation, and the useful share of executed steps."""
+def _statistics(attack, threats, variables, tasks, num_queries, plan) -> engine.Statistics:
+  """Of a run to its end."""
   statistics = engine.Statistics()
   for _ in engine.run(
     attack,
@@ -91,7 +91,7 @@ def attack_rate(attack, threats, variables, tasks, num_queries, plan) -> tuple[f
     statistics=statistics,
   ):
     pass
-  return (statistics.queries_per_second, statistics.useful_steps / statistics.executed_steps)
+  return statistics
 
 
 def measure(
@@ -139,10 +139,8 @@ def measure(
     rates = []
     for _ in range(rounds):  # alternating, as the machine's speed drifts
       bare, as_many = rate(best, seconds), rate(rows_per_call, seconds)
-      queries, _ = attack_rate(
-        attack, threats, variables, tasks, budget, engine.Plan(slots, chunk=4)
-      )
-      rates.append((bare, as_many, queries / num_samples))
+      found = _statistics(attack, threats, variables, tasks, budget, engine.Plan(slots, chunk=4))
+      rates.append((bare, as_many, found.queries_per_second / num_samples))
     bare, as_many, rows = np.median(rates, axis=0).tolist()
     ratios = [ours / bare for bare, _, ours in rates]
     report.append(
@@ -162,8 +160,13 @@ def measure(
   return best, report
 
 
-def useful_share(classifier: models.Classifier, variables, images: np.ndarray) -> float:
-  """Useful over executed steps of a sweep of `NUM_SWEPT` ZOO trials of unequal length."""
+def useful_shares(
+  classifier: models.Classifier, variables, images: np.ndarray
+) -> tuple[float, float]:
+  """Useful over executed steps of a sweep of `NUM_SWEPT` ZOO trials of unequal length.
+
+  Of the whole sweep, and of what was executed while trials waited for a slot.
+  """
   attack = attacks.zoo(
     _OBJECTIVE, num_coordinates=8, binary_search_steps=3, max_steps=40, check_every=4
   )
@@ -173,4 +176,5 @@ def useful_share(classifier: models.Classifier, variables, images: np.ndarray) -
     for i in range(NUM_SWEPT)
   ]
   plan = engine.Plan(engine.choose_slots(attack, threats, variables, tasks), chunk=10)
-  return attack_rate(attack, threats, variables, tasks, 10**6, plan)[1]
+  found = _statistics(attack, threats, variables, tasks, 10**6, plan)
+  return found.useful_share, found.used_share
