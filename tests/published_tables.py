@@ -243,5 +243,9 @@ NOT_RECORDED = {
   ("README.md", 3): "what the mains do, in words",
   ("README.md", 4): "speed, measured once",
   ("README.md", 5): "speed, measured once",
-  **{("panel_mnist", n): "a panel's, which test_numbers makes anew" for n in range(3)},
+  **{
+    (name, n): "a panel's, which test_numbers makes anew"
+    for name in ("panel_mnist", "panel_cifar10")
+    for n in range(3)
+  },
 }

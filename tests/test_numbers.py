@@ -212,6 +212,68 @@ def test_what_is_said_of_the_panel():
   ) in _prose("panel_mnist")
 
 
+def test_what_is_said_of_the_panel_on_cifar10():
+  """The counts in the index and in the folder's own text."""
+  names = ("square", "sign_hunter", "spsa", "rays", "bandits", "ql")
+  trials = {x: _trials(f"panel_cifar10/{x}/published", 0) for x in names}
+  fell = {x: sum(r["clean_success"] for r in rows) for x, rows in trials.items()}
+  median = {
+    x: round(np.median([r["num_queries"] if r["clean_success"] else np.inf for r in rows]))
+    for x, rows in trials.items()
+    if fell[x] > 25
+  }
+  index = " ".join((ROOT / "experiments" / "README.md").read_text().split())
+  assert fell["square"] == fell["sign_hunter"]
+  assert (
+    f"Square and SignHunter {fell['square']}, SPSA {fell['spsa']}, RayS on labels {fell['rays']}, "
+    f"Bandits {fell['bandits']}, QL {fell['ql']} |"
+  ) in index
+  said = _prose("panel_cifar10")
+  for sentence in (
+    f"need a median of {median['square']} and {median['sign_hunter']} queries, and Bandits leaves "
+    f"{50 - fell['bandits']}:",
+    f"QL takes {fell['ql']} of 50",
+    f"RayS, from labels alone, takes {fell['rays']}.",
+  ):
+    assert sentence in said, sentence
+
+
+def test_what_is_said_of_the_controls():
+  """White boxes beside each other, RayS beside Square, and what passes random scaling."""
+  read = lambda each: records.read(published_columns.RESULTS / "controls_mnist" / each)
+  of = lambda rows, name: [r["clean_success"] for r in rows if r["setting"].get(name[0]) == name[1]]
+  together = lambda rows: len({r["index"] for r in rows if r["clean_success"]})
+  apgd, pgd = read("whitebox/apgd"), read("whitebox/pgd")
+  plain, by_margin, dlr, targeted = (
+    sum(of(apgd, ("apgd_loss", x))) for x in ("xent", "xent_by_margin", "dlr", "dlr_targeted")
+  )
+  xent, cw = (sum(of(pgd, ("loss", x))) for x in ("xent", "cw"))
+  rays = np.median([r["linf"] if r["clean_success"] else np.inf for r in read("distance/rays")])
+  nearer, farther = (
+    sum(r["clean_success"] for r in read(f"distance/square_{x}")) for x in ("0.14", "0.155")
+  )
+  square = 0.14 + 0.015 * (50 - nearer) / (farther - nearer)
+  scaled = [
+    sum(r["clean_success"] for r in read("scaling/ql") if r["strength"] == x) for x in (0, 0.5, 1)
+  ]
+  near = lambda rows: sum(r["clean_success"] and r["l2"] <= 3 for r in rows)
+  through = near(read("scaling/informed"))
+  without = near(_trials("panel_mnist/nes/informed", 0))
+  said = _prose("controls_mnist")
+  for sentence in (
+    f"APGD takes {plain} with the cross-entropy, {by_margin} with it over the margin, {dlr} with "
+    f"DLR and {targeted} with targeted DLR, {together(apgd)} together; PGD with 10 restarts of 40 "
+    f"steps {xent} with the cross-entropy and {cw} with C&W's loss, {together(pgd)} together.",
+    f"ends at an l_inf distance of {rays:.3f} in the median",
+    f"takes {nearer} of 100 within 0.14 and {farther} within 0.155: its own median radius is "
+    f"{square:.3f} on the line between those, and RayS ends {100 * (rays / square - 1):.0f} %",
+    f"{scaled[0]} of 100 without it, {scaled[1]} with the square root of the range and "
+    f"{scaled[2]} with all of it",
+    f"within l2 3.0 it takes {through} through the scaling and {without} without a defense",
+  ):
+    assert sentence in said, sentence
+
+
 def test_the_zoo_at_one_accuracy():
   """What is said of all defenses of digits, from the ledger of every cell."""
   folder = published_columns.RESULTS / "defenses_digits"
