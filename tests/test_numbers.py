@@ -104,6 +104,10 @@ def _prose(name):
   return " ".join(FILES[name].read_text().split())
 
 
+def _index():
+  return " ".join((ROOT / "experiments" / "README.md").read_text().split())
+
+
 def _near(trials, *far):
   return " / ".join(f"{radii.success_within(trials, r)[0] * len(trials):.0f}" for r in far)
 
@@ -197,7 +201,7 @@ def test_what_is_said_of_the_panel():
     f"{fell['rays/votes']} with votes."
   )
   assert said in _prose("README.md")
-  index = " ".join((ROOT / "experiments" / "README.md").read_text().split())
+  index = _index()
   assert (
     f"QL as published takes {fell['ql/published']} images, SignHunter "
     f"{fell['sign_hunter/published']}, Square {fell['square/published']}, RayS "
@@ -222,7 +226,7 @@ def test_what_is_said_of_the_panel_on_cifar10():
     for x, rows in trials.items()
     if fell[x] > 25
   }
-  index = " ".join((ROOT / "experiments" / "README.md").read_text().split())
+  index = _index()
   assert fell["square"] == fell["sign_hunter"]
   assert (
     f"Square and SignHunter {fell['square']}, SPSA {fell['spsa']}, RayS on labels {fell['rays']}, "
@@ -241,13 +245,15 @@ def test_what_is_said_of_the_panel_on_cifar10():
 def test_what_is_said_of_the_controls():
   """White boxes beside each other, RayS beside Square, and what passes random scaling."""
   read = lambda each: records.read(published_columns.RESULTS / "controls_mnist" / each)
-  of = lambda rows, name: [r["clean_success"] for r in rows if r["setting"].get(name[0]) == name[1]]
+  fell = lambda rows, name, loss: sum(
+    r["clean_success"] for r in rows if r["setting"][name] == loss
+  )
   together = lambda rows: len({r["index"] for r in rows if r["clean_success"]})
   apgd, pgd = read("whitebox/apgd"), read("whitebox/pgd")
   plain, by_margin, dlr, targeted = (
-    sum(of(apgd, ("apgd_loss", x))) for x in ("xent", "xent_by_margin", "dlr", "dlr_targeted")
+    fell(apgd, "apgd_loss", x) for x in ("xent", "xent_by_margin", "dlr", "dlr_targeted")
   )
-  xent, cw = (sum(of(pgd, ("loss", x))) for x in ("xent", "cw"))
+  xent, cw = (fell(pgd, "loss", x) for x in ("xent", "cw"))
   rays = np.median([r["linf"] if r["clean_success"] else np.inf for r in read("distance/rays")])
   nearer, farther = (
     sum(r["clean_success"] for r in read(f"distance/square_{x}")) for x in ("0.14", "0.155")
@@ -256,9 +262,8 @@ def test_what_is_said_of_the_controls():
   scaled = [
     sum(r["clean_success"] for r in read("scaling/ql") if r["strength"] == x) for x in (0, 0.5, 1)
   ]
-  near = lambda rows: sum(r["clean_success"] and r["l2"] <= 3 for r in rows)
-  through = near(read("scaling/informed"))
-  without = near(_trials("panel_mnist/nes/informed", 0))
+  through = _near(read("scaling/informed"), 3)
+  without = _near(_trials("panel_mnist/nes/informed", 0), 3)
   said = _prose("controls_mnist")
   for sentence in (
     f"APGD takes {plain} with the cross-entropy, {by_margin} with it over the margin, {dlr} with "

@@ -168,7 +168,6 @@ def test_few_steps_are_wasted(linear_images):
   steps = [o.num_steps for o in outcomes.values()]
   assert min(steps) < max(steps) and sum(steps) == statistics.useful_steps
   assert statistics.useful_share >= 0.9
-  # Of one slot a device, none is idle while trials wait; of four, few are.
   assert 0 < statistics.waited_for_steps < statistics.executed_steps
   # The loop comes back at the first idle slot of four, but not of forty.
   assert statistics.used_share == 1
