@@ -70,10 +70,12 @@ def steepest(gradient: jax.Array, norm: str) -> jax.Array:
 
 def enlarge(tiles: jax.Array, height: int, width: int) -> jax.Array:
   """Nearest-neighbour enlargement of [h, w, C] to [height, width, C]."""
-  rows, columns = (
-    jnp.arange(size) * few // size for size, few in zip((height, width), tiles.shape[:2])
-  )
-  return tiles[rows[:, None], columns[None, :]]
+  # An axis at a time: XLA computes what the tiles are made of anew for each element of a gather
+  # (the Gaussians of a start, as often as there are pixels).
+  for axis, size in enumerate((height, width)):
+    few = tiles.shape[axis]
+    tiles = jnp.take(tiles, np.arange(size) * few // size, axis, mode="clip")
+  return tiles
 
 
 def bilinear_weights(few: int, many: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from orjax import geometry
 from orjax.attacks.starts import Start
 from orjax.attacks.steps import ask_tell
 from orjax.attacks.steps import boundary
+from orjax.attacks.steps import draws
 from orjax.attacks.steps.ask_tell import AskTell
 from orjax.factories import factory
 from orjax.types import Attack
@@ -162,15 +163,21 @@ def _hop_skip_jump(objective, start, numbers):
   def ask(key, example, state):
     start_key, direction_key = jax.random.split(key)
     image, shape = example.image, example.image.shape
-    if start is None:
-      begun = jax.random.uniform(start_key, (num_rows, *shape))
-    else:
-      begun = jax.vmap(start, in_axes=(0, None))(jax.random.split(start_key, num_rows), image)
+
+    def begin(key):
+      if start is None:
+        return jax.random.uniform(key, (num_rows, *shape))
+      return jax.vmap(start, in_axes=(0, None))(jax.random.split(key, num_rows), image)
+
+    nothing = jnp.zeros((num_rows, *shape))
+    begun = draws.where(state.phase == _START, begin, start_key, nothing)
     shares = _section(state, num_rows)
     on_line = lambda norm: jax.vmap(boundary.between, in_axes=(None, None, 0, None))(
       image, state.outer, shares, norm
     )
-    directions = boundary.unit_directions(direction_key, num_rows, shape, norm)
+    directions = boundary.unit_directions(
+      state.phase == _PROBE, direction_key, num_rows, shape, norm
+    )
     probes = jnp.clip(state.point[None] + state.length * directions, 0, 1)
     by_phase = (begun, on_line("l2"), on_line(norm), probes, _steps(state, num_rows))
     images = jnp.clip(jax.lax.select_n(state.phase, *by_phase), 0, 1)

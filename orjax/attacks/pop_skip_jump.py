@@ -11,6 +11,7 @@ from orjax.attacks import starts
 from orjax.attacks.starts import Start
 from orjax.attacks.steps import ask_tell
 from orjax.attacks.steps import boundary
+from orjax.attacks.steps import draws
 from orjax.attacks.steps.ask_tell import AskTell
 from orjax.attacks.wrappers import votes
 from orjax.factories import factory
@@ -230,21 +231,25 @@ def _pop_skip_jump(objective, start, rule, numbers):
     )
     point = _point(state, image, norm)
     length = _probe_length(point, image, norm)
-    directions = boundary.unit_directions(direction_key, num_rows, shape, norm)
+    directions = boundary.unit_directions(
+      state.phase == _PROBE, direction_key, num_rows, shape, norm
+    )
     probes = jnp.clip(point[None] + length * directions, 0, 1)
     by_phase = (alike(state.outer), on_line, alike(_candidate(state, image, numbers)), probes)
     images = jnp.clip(jax.lax.select_n(state.phase, *by_phase), 0, 1)
     directions = (probes - point[None]) / jnp.maximum(length, 1e-30)
-    return images, (edges, directions, start(start_key, image))
+    return images, (edges, directions, start_key)
 
   def tell(example, state, notes, rows):
-    edges, directions, another = notes
+    edges, directions, start_key = notes
     image = example.image
     agreed = ask_tell.achieved(objective, rows, example.label)
     extra = jnp.where(state.phase == _CHECK, votes.caution(jnp.maximum(state.num_votes, 1)), 0)
     vote, verdict = rule.add(state.vote, agreed, extra)
     waiting = state._replace(vote=vote)
     anew = state._replace(vote=rule.init())
+    lost = (state.phase == _START) & verdict.decided & ~verdict.yes
+    another = draws.where(lost, lambda key: start(key, image), start_key, state.outer)
     begun = ask_tell.select(verdict.yes, _line(anew, state.outer), anew._replace(outer=another))
     after = (
       ask_tell.select(verdict.decided, begun, waiting),

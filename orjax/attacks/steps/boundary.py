@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from orjax import geometry
+from orjax.attacks.steps import draws
 
 
 def distance(image: jax.Array, other: jax.Array, norm: str) -> jax.Array:
@@ -22,10 +23,15 @@ def between(image: jax.Array, outer: jax.Array, share: jax.Array, norm: str) -> 
   return (1 - share) * image + share * outer
 
 
-def unit_directions(key: jax.Array, num: int, shape: tuple[int, ...], norm: str) -> jax.Array:
-  """Random directions [num, *shape] of l2 length 1: Gaussian, or uniform entries for linf."""
+def unit_directions(
+  wanted: jax.Array, key: jax.Array, num: int, shape: tuple[int, ...], norm: str
+) -> jax.Array:
+  """Random directions [num, *shape] of l2 length 1: Gaussian, or uniform entries for linf.
+
+  Gaussian ones are zeros where `wanted` [] is false.
+  """
   draw = (
-    jax.random.normal(key, (num, *shape))
+    draws.normal_where(wanted, key, (num, *shape))
     if norm == "l2"
     else jax.random.uniform(key, (num, *shape), minval=-1.0, maxval=1.0)
   )

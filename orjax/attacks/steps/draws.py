@@ -1,0 +1,71 @@
+"""Random numbers that only some trials of a batch need in a step.
+
+Under `vmap` a `lax.cond` makes both branches in every step. A loop that runs once or never does
+not, and what it makes is made once: XLA fuses a draw into each of its readers otherwise.
+"""
+
+from collections.abc import Callable
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from orjax.types import Key
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = np.uint32(0x1BD11BDA)
+_LOW = np.nextafter(np.float32(-1), np.float32(0))
+
+
+def where(
+  condition: jax.Array, draw: Callable[[Key], jax.Array], key: Key, other: jax.Array
+) -> jax.Array:
+  """`draw(key)` where a condition [] holds, else `other`; costs nothing if it holds in no trial."""
+
+  def make(carry):
+    _, key, _ = carry
+    # XLA makes what does not change in a loop before it, whether it runs or not: the key changes.
+    return jnp.zeros((), bool), jax.random.fold_in(key, 0), draw(key)
+
+  return jax.lax.while_loop(lambda carry: carry[0], make, (condition, key, other))[2]
+
+
+def normal_where(condition: jax.Array, key: Key, shape: tuple[int, ...]) -> jax.Array:
+  """`jax.random.normal(key, shape)`, bit for bit, where a condition [] holds.
+
+  Elsewhere it means nothing. On CPUs `jax.random` runs the rounds of its generator one by one
+  over whole arrays, on one core; here they are one loop. Keys of another generator than JAX's
+  own, or as it was before 2025 (`jax_threefry_partitionable`), are left to `jax.random`.
+
+  References:
+    Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3".
+  """
+  usual = jax.random.key_impl(key) == "threefry2x32" and jax.config.jax_threefry_partitionable
+  if not usual:
+    return jax.random.normal(key, shape, jnp.float32)
+  none = jnp.zeros(shape, jnp.uint32)
+  bits = where(condition, lambda key: _bits(key, shape), key, none)
+  return np.float32(math.sqrt(2)) * jax.lax.erf_inv(_uniform(bits))
+
+
+def _bits(key, shape):
+  """Threefry-2x32 of 0, 1, 2, ..., its two words as one: uint32 [*shape]."""
+  first, second = jax.random.key_data(key)
+  keys = (first, second, first ^ second ^ _PARITY)
+  left = jnp.broadcast_to(keys[0], shape)
+  right = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape) + keys[1]
+  for block in range(5):
+    for turn in _ROTATIONS[block % 2]:
+      left = left + right
+      right = left ^ ((right << np.uint32(turn)) | (right >> np.uint32(32 - turn)))
+    left = left + keys[(block + 1) % 3]
+    right = right + keys[(block + 2) % 3] + np.uint32(block + 1)
+  return left ^ right
+
+
+def _uniform(bits):
+  """In (-1, 1), from the upper 23 bits: float32."""
+  one_to_two = (bits >> np.uint32(9)) | np.uint32(0x3F800000)
+  share = jax.lax.bitcast_convert_type(one_to_two, jnp.float32) - np.float32(1)
+  return jnp.maximum(_LOW, share * (np.float32(1) - _LOW) + _LOW)
