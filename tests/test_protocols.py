@@ -215,6 +215,44 @@ def test_every_step(name, oracle, objective):
   _check_handed_in(row, batch.state.adversarial, images)
 
 
+# A refusal teaches a search; the last two are still looking for where to begin.
+_SEARCHES = {
+  *("square", "sign_hunter", "rays", "hop_skip_jump", "pop_skip_jump"),
+  *("label_only", "partial_information"),
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_answers_that_do_not_move_teach_nothing(name):
+  """An attack that follows slopes says so, and says nothing of answers that do move."""
+  attack = ATTACKS[name].make(OBJECTIVES["margin"])
+  images, labels = _examples(False, num_images=1)
+  key, zero, example = jax.random.key(1), jnp.int32(0), Example(images[0], labels[0])
+  sure = jax.nn.one_hot(labels[0], 3)
+  predict = lambda share, images: (
+    share * linear_predict(linear_variables(), images) + (1 - share) * sure[None]
+  )
+
+  @jax.jit
+  def step(share, trial):
+    oracle = oracles.from_predict(predict, share)
+    budget = 7 * trials.queries_per_step(attack, oracle, example)
+    return trials.step(attack, oracle, key, trial, budget)
+
+  def blind_share(share):
+    trial = trials.start(attack, key, example, zero, zero, None)
+    while not trial.finished:
+      trial = step(jnp.float32(share), trial)
+    return int(trial.num_zero_gradients) / int(trial.num_steps)
+
+  assert blind_share(1) < 0.5
+  constant = blind_share(0)
+  if name == "informed_nes":
+    assert 0 < constant < 1, "its pilot measures, whatever it hears"
+  else:
+    assert constant == (name not in _SEARCHES)
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_the_key_is_all_that_the_bits_depend_on(name):
   """In any order, compiled or not, in a batch or alone."""

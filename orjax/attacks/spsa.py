@@ -16,6 +16,7 @@ from orjax.attacks.wrappers import votes
 from orjax.factories import factory
 from orjax.types import Attack
 from orjax.types import Objective
+from orjax.types import teaches
 
 
 class SpsaState(NamedTuple):
@@ -52,9 +53,8 @@ def _spsa(objective, radius, num_pairs, spacing, learning_rate, num_steps):
       updates, optimizer_state = optimizer.update(gradient, state.optimizer)
     image = geometry.project(state.image + updates, example.image, radius, "linf")
     success = ask_tell.achieved(objective, rows[:1], example.label)[0]
-    info = ask_tell.report(
-      losses[0], success, state.num_steps + 1 >= num_steps, ~success & (gradient == 0).all()
-    )
+    learnt = success | teaches(gradient)
+    info = ask_tell.report(losses[0], success, state.num_steps + 1 >= num_steps, learnt)
     return SpsaState(image, optimizer_state, state.num_steps + 1, state.image), info
 
   return AskTell(init, ask, tell)
