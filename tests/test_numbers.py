@@ -216,6 +216,33 @@ def test_what_is_said_of_the_panel():
   ) in _prose("panel_mnist")
 
 
+def test_what_is_said_of_starts_that_cost_nothing_and_of_longer_probes():
+  """The counts at all variances, of transfers, the evolution strategy and Bandits."""
+  strengths = (0, 1e-6, 1e-4, 1e-2, 5.76e-2)
+
+  def fell(each, first=False):
+    rows = [_trials(f"panel_mnist/{each}", strength) for strength in strengths]
+    return [
+      sum(r["clean_success"] and (not first or r["num_queries"] == 1) for r in x) for x in rows
+    ]
+
+  wide, clean, mimic = fell("bandits/wide"), fell("square/transferred"), fell("square/mimic")
+  plain, votes = fell("evolution/published"), fell("evolution/votes")
+  cached = fell("square/published")
+  said = _prose("panel_mnist")
+  for sentence in (
+    f"it takes {wide[1]} at 1e-6 and {wide[2]} at 1e-4, more than its {wide[0]} without noise",
+    f"already a success on {fell('square/transferred', first=True)[0]} of 100 images",
+    f"{clean[2]} at 1e-4, {clean[3]} and {clean[4]} at 1e-2 and 5.76e-2, as published",
+    f"begins with {fell('square/mimic', first=True)[0]} successes and ends at {mimic[2]}, "
+    f"{mimic[3]} and {mimic[4]}, where Square without it ends at {cached[2]}, {cached[3]} and "
+    f"{cached[4]}",
+    f"takes {plain[2]} and {plain[3]} at 1e-4 and 1e-2 as published; votes add little until "
+    f"5.76e-2 ({votes[4]} instead of {plain[4]})",
+  ):
+    assert sentence in said, sentence
+
+
 def test_what_is_said_of_the_panel_on_cifar10():
   """The counts in the index and in the folder's own text."""
   names = ("square", "sign_hunter", "spsa", "rays", "bandits", "ql")
@@ -238,8 +265,23 @@ def test_what_is_said_of_the_panel_on_cifar10():
     f"{50 - fell['bandits']}:",
     f"QL takes {fell['ql']} of 50",
     f"RayS, from labels alone, takes {fell['rays']}.",
+    *_without_a_ball(),
   ):
     assert sentence in said, sentence
+
+
+def _without_a_ball():
+  """What is said of attacks in no ball on CIFAR10."""
+  found = {}
+  for name in ("decision/hop_skip_jump", "decision/pop_skip_jump", "nes/informed"):
+    rows = _trials(f"panel_cifar10/{name}", 0)
+    far = [r["l2"] if r["clean_success"] else np.inf for r in rows]
+    found[name] = f"{np.median(far):.3f}", sum(x <= 0.5 for x in far)
+  (hop, num_hop), (pop, num_pop), (nes, num_nes) = found.values()
+  return (
+    f"median l2 distance of {hop} ({num_hop} within 0.5), PopSkipJump-lite at {pop} ({num_pop})",
+    f"(median {float(nes):.2f}; {num_nes} within 0.5)",
+  )
 
 
 def test_what_is_said_of_the_controls():

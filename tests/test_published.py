@@ -75,6 +75,8 @@ def _out(flags):
 )
 def test_a_published_command_is_its_folders(main, flags, monkeypatch):
   """Run again it finds nothing to do, if the model is there."""
+  if "--attack=evolution" in flags:
+    pytest.importorskip("evosax", reason="evosax, of the extra `evolution`, is not installed")
   monkeypatch.chdir(mains.ROOT)
   asked = mains.asked(main, *flags)
   wanted = _wanted(asked)
