@@ -216,6 +216,27 @@ def test_what_is_said_of_the_panel():
   ) in _prose("panel_mnist")
 
 
+def test_what_is_said_of_an_attacker_who_measures_the_noise():
+  """Beside the recipe that was set by hand, at two variances."""
+  ends, counts, ratios = [], [], []
+  for strength, name in ((1e-4, "measured_1e-4"), (1e-2, "measured_1e-2")):
+    measured = _trials(f"headline_mnist/{name}", strength)
+    by_hand = {r["index"]: r["l2"] for r in _trials("headline_mnist/informed_nes", strength)}
+    assert {r["index"] for r in measured} == set(by_hand)
+    assert {r["num_queries"] for r in measured} == {309_942}
+    counts.append(sum(r["clean_success"] for r in measured))
+    ends.append([np.mean([r["l2"] for r in measured]), np.mean(list(by_hand.values()))])
+    ratios.append(np.median([r["l2"] / by_hand[r["index"]] for r in measured]))
+  said = _prose("headline_mnist")
+  for sentence in (
+    f"takes {counts[0]} of 20 images at 1e-4 and {counts[1]} of 20 at 1e-2, at a mean l2 of "
+    f"{ends[0][0]:.2f} and {ends[1][0]:.2f} where the recipe ends at {ends[0][1]:.2f} and "
+    f"{ends[1][1]:.2f}",
+    f"{ratios[0]:.2f} times as far in the median at 1e-4, {ratios[1]:.2f} at 1e-2",
+  ):
+    assert sentence in said, sentence
+
+
 def test_what_is_said_of_starts_that_cost_nothing_and_of_longer_probes():
   """The counts at all variances, of transfers, the evolution strategy and Bandits."""
   strengths = (0, 1e-6, 1e-4, 1e-2, 5.76e-2)
