@@ -1,0 +1,280 @@
+"""Every number in a sentence of a README is recomputed from the committed ledgers."""
+
+import pathlib
+
+import numpy as np
+import published_columns
+
+from harness.report import panel
+from harness.report import radii
+from orjax import records
+
+ROOT = pathlib.Path(__file__).parent.parent
+FILES = {"README.md": ROOT / "README.md"} | {
+  path.parent.name: path for path in sorted(published_columns.RESULTS.glob("*/README.md"))
+}
+
+
+def _trials(folder, strength):
+  return [r for r in published_columns.load(folder).records if r["strength"] == strength]
+
+
+def _prose(name):
+  return " ".join(FILES[name].read_text().split())
+
+
+def _index():
+  return " ".join((ROOT / "experiments" / "README.md").read_text().split())
+
+
+def _near(trials, *far):
+  return " / ".join(f"{radii.success_within(trials, r)[0] * len(trials):.0f}" for r in far)
+
+
+def test_the_headline_is_what_the_ledgers_say():
+  nes = {x: _trials("headline_mnist/informed_nes", x) for x in (0.0, 1e-4, 1e-2, 5.76e-2)}
+  quiet = {r["index"]: r for r in nes[0.0]}
+  ratios = {x: [r["l2"] / quiet[r["index"]]["l2"] for r in found] for x, found in nes.items()}
+  middle, low, high = ({x: f(found) for x, found in ratios.items()} for f in (np.median, min, max))
+  assert {r["num_queries"] for found in nes.values() for r in found} == {308_400}
+  accuracies = [
+    found["accuracy"]
+    for found in published_columns.load("headline_mnist/informed_nes").accuracy.values()
+  ]
+  zoo = _trials("headline_mnist/zoo", 0.0)
+  said = _prose("README.md")
+  for sentence in (
+    f"informed NES ends at {middle[1e-4]:.3f} times the distance",
+    f"({low[1e-4]:.3f} to {high[1e-4]:.3f}), at 1e-2 at {middle[1e-2]:.3f} (median; "
+    f"{low[1e-2]:.2f} to {high[1e-2]:.2f}), at 5.76e-2 at {middle[5.76e-2]:.3f} (20 images; "
+    f"{low[5.76e-2]:.2f} to {high[5.76e-2]:.2f})",
+    "{:.4f}, {:.4f}, {:.4f} and {:.4f} of the test images".format(*accuracies),
+    f"a share of {np.mean([r['defended_success_rate'] for r in nes[5.76e-2]]):.2f} are wrong",
+    f"informed NES has {_near(nes[0.0], 2.0, 2.5, 3.0)} of the images without noise and "
+    f"{_near(nes[1e-4], 2.0, 2.5, 3.0)} at 1e-4, undefended ZOO {_near(zoo, 2.0, 2.5, 3.0)}.",
+  ):
+    assert sentence in said, sentence
+  informed_zoo = {x: _trials("headline_mnist/informed_zoo", x) for x in (0.0, 1e-4)}
+  folder = _prose("headline_mnist")
+  noisy, plain = ([_near(found[x], 1.5) for found in (informed_zoo, nes)] for x in (1e-4, 0.0))
+  assert (
+    f"take {noisy[0]} (ZOO) and {noisy[1]} (NES) of 20 images at 1e-4, and {plain[0]} and "
+    f"{plain[1]} without noise; ZOO with a c that suits it, without noise, {_near(zoo, 1.5)}."
+  ) in folder
+
+
+def test_informed_attacks_are_compared_with_undefended_zoo():
+  undefended = {r["index"]: r for r in _trials("figure2_mnist/untargeted", 0.0)}
+  informed = {x: _trials(f"informed_mnist/{x}", 1e-4) for x in ("zoo", "nes")}
+  ratios = {
+    x: [r["l2"] / undefended[r["index"]]["l2"] for r in trials] for x, trials in informed.items()
+  }
+  zoo, nes = ([f"{f(ratios[x]):.2f}" for f in (np.median, np.mean, max)] for x in ("zoo", "nes"))
+  (queries,) = {r["num_queries"] for trials in informed.values() for r in trials}
+  needed = np.mean([r["num_queries"] for r in undefended.values()])
+  folder = _prose("informed_mnist")
+  assert f"{zoo[0]} (ZOO) and {nes[0]} (NES) times undefended ZOO's in the median" in folder
+  assert f"(mean {zoo[1]} and {nes[1]}, at most {zoo[2]} and {nes[2]})" in folder
+  assert f"({needed:,.0f} queries in the mean)" in folder and f"({queries:,})" in folder
+
+
+def test_lucky_answers_of_table_1_are_counted():
+  lucky = {
+    attack: [
+      sum(r["claimed"] and not r["clean_success"] for r in _trials(f"table1_imagenet/{attack}", x))
+      for x in (1e-4, 1e-2, 5.76e-2)
+    ]
+    for attack in ("ql", "bandits")
+  }
+  ql, bandits = (lucky[x] for x in ("ql", "bandits"))
+  assert (
+    f"a lucky answer ended {ql[0]}, {ql[1]} and {ql[2]} at 1e-4, 1e-2 and 5.76e-2, of "
+    f"Bandits' {bandits[0]}, {bandits[1]} and {bandits[2]}" in _prose("table1_imagenet")
+  )
+  failed = [r for r in _trials("table1_imagenet/bandits", 1e-2) if not r["clean_success"]]
+  assert f"{bandits[1]} of Bandits' {len(failed)} failures at 1e-2" in _prose("README.md")
+
+
+def test_what_is_said_of_the_panel():
+  """The counts at 1e-4, in the README, the index and the folder's own text."""
+  load = lambda each: published_columns.load(f"panel_mnist/{each}")
+  names = ("square/published", "square/asked_again", "sign_hunter/published", "ql/published")
+  names += ("sign_hunter/sequential", "rays/published", "rays/votes", "decision/pop_skip_jump")
+  names += ("nes/informed",)
+  ball = panel.Radius("l2", 3.0)
+  fell = {x: round(100 * panel.reached(load(x), ball)[1e-4].rate) for x in names}
+  said = (
+    f"variance 1e-4 QL as published takes {fell['ql/published']} images; SignHunter "
+    f"{fell['sign_hunter/published']} as published and {fell['sign_hunter/sequential']} when it "
+    f"tests each step, Square {fell['square/published']} and {fell['square/asked_again']} when it "
+    f"asks about its best image again, RayS on labels {fell['rays/published']} and "
+    f"{fell['rays/votes']} with votes."
+  )
+  assert said in _prose("README.md")
+  index = _index()
+  assert (
+    f"QL as published takes {fell['ql/published']} images, SignHunter "
+    f"{fell['sign_hunter/published']}, Square {fell['square/published']}, RayS "
+    f"{fell['rays/published']}; those who know of the noise {fell['sign_hunter/sequential']} "
+    f"(SignHunter), {fell['square/asked_again']} (Square), {fell['rays/votes']} (RayS), and within "
+    f"l2 3.0 PopSkipJump {fell['decision/pop_skip_jump']} and informed NES {fell['nes/informed']}"
+  ) in index
+  assert (
+    f"{fell['ql/published']} of 100 at variance 1e-4; SignHunter and Square, which change the "
+    f"image by several units at once, take {fell['sign_hunter/published']} and "
+    f"{fell['square/published']} there"
+  ) in _prose("panel_mnist")
+
+
+def test_what_is_said_of_an_attacker_who_measures_the_noise():
+  """Beside the recipe that was set by hand, at two variances."""
+  ends, counts, ratios = [], [], []
+  for strength, name in ((1e-4, "measured_1e-4"), (1e-2, "measured_1e-2")):
+    measured = _trials(f"headline_mnist/{name}", strength)
+    by_hand = {r["index"]: r["l2"] for r in _trials("headline_mnist/informed_nes", strength)}
+    assert {r["index"] for r in measured} == set(by_hand)
+    assert {r["num_queries"] for r in measured} == {309_942}
+    counts.append(sum(r["clean_success"] for r in measured))
+    ends.append([np.mean([r["l2"] for r in measured]), np.mean(list(by_hand.values()))])
+    ratios.append(np.median([r["l2"] / by_hand[r["index"]] for r in measured]))
+  said = _prose("headline_mnist")
+  for sentence in (
+    f"takes {counts[0]} of 20 images at 1e-4 and {counts[1]} of 20 at 1e-2, at a mean l2 of "
+    f"{ends[0][0]:.2f} and {ends[1][0]:.2f} where the recipe ends at {ends[0][1]:.2f} and "
+    f"{ends[1][1]:.2f}",
+    f"{ratios[0]:.2f} times as far in the median at 1e-4, {ratios[1]:.2f} at 1e-2",
+  ):
+    assert sentence in said, sentence
+
+
+def test_what_is_said_of_starts_that_cost_nothing_and_of_longer_probes():
+  """The counts at all variances, of transfers, the evolution strategy and Bandits."""
+  strengths = (0, 1e-6, 1e-4, 1e-2, 5.76e-2)
+
+  def fell(each, first=False):
+    rows = [_trials(f"panel_mnist/{each}", strength) for strength in strengths]
+    return [
+      sum(r["clean_success"] and (not first or r["num_queries"] == 1) for r in x) for x in rows
+    ]
+
+  wide, clean, mimic = fell("bandits/wide"), fell("square/transferred"), fell("square/mimic")
+  plain, votes = fell("evolution/published"), fell("evolution/votes")
+  cached = fell("square/published")
+  said = _prose("panel_mnist")
+  for sentence in (
+    f"it takes {wide[1]} at 1e-6 and {wide[2]} at 1e-4, more than its {wide[0]} without noise",
+    f"already a success on {fell('square/transferred', first=True)[0]} of 100 images",
+    f"{clean[2]} at 1e-4, {clean[3]} and {clean[4]} at 1e-2 and 5.76e-2, as published",
+    f"begins with {fell('square/mimic', first=True)[0]} successes and ends at {mimic[2]}, "
+    f"{mimic[3]} and {mimic[4]}, where Square without it ends at {cached[2]}, {cached[3]} and "
+    f"{cached[4]}",
+    f"takes {plain[2]} and {plain[3]} at 1e-4 and 1e-2 as published; votes add little until "
+    f"5.76e-2 ({votes[4]} instead of {plain[4]})",
+  ):
+    assert sentence in said, sentence
+
+
+def test_what_is_said_of_the_panel_on_cifar10():
+  """The counts in the index and in the folder's own text."""
+  names = ("square", "sign_hunter", "spsa", "rays", "bandits", "ql")
+  trials = {x: _trials(f"panel_cifar10/{x}/published", 0) for x in names}
+  fell = {x: sum(r["clean_success"] for r in rows) for x, rows in trials.items()}
+  median = {
+    x: round(np.median([r["num_queries"] if r["clean_success"] else np.inf for r in rows]))
+    for x, rows in trials.items()
+    if fell[x] > 25
+  }
+  index = _index()
+  assert fell["square"] == fell["sign_hunter"]
+  assert (
+    f"Square and SignHunter {fell['square']}, SPSA {fell['spsa']}, RayS on labels {fell['rays']}, "
+    f"Bandits {fell['bandits']}, QL {fell['ql']} |"
+  ) in index
+  said = _prose("panel_cifar10")
+  for sentence in (
+    f"need a median of {median['square']} and {median['sign_hunter']} queries, and Bandits leaves "
+    f"{50 - fell['bandits']}:",
+    f"QL takes {fell['ql']} of 50",
+    f"RayS, from labels alone, takes {fell['rays']}.",
+    *_without_a_ball(),
+  ):
+    assert sentence in said, sentence
+
+
+def _without_a_ball():
+  """What is said of attacks in no ball on CIFAR10."""
+  found = {}
+  for name in ("decision/hop_skip_jump", "decision/pop_skip_jump", "nes/informed"):
+    rows = _trials(f"panel_cifar10/{name}", 0)
+    far = [r["l2"] if r["clean_success"] else np.inf for r in rows]
+    found[name] = f"{np.median(far):.3f}", sum(x <= 0.5 for x in far)
+  (hop, num_hop), (pop, num_pop), (nes, num_nes) = found.values()
+  return (
+    f"median l2 distance of {hop} ({num_hop} within 0.5), PopSkipJump-lite at {pop} ({num_pop})",
+    f"(median {float(nes):.2f}; {num_nes} within 0.5)",
+  )
+
+
+def test_what_is_said_of_the_controls():
+  """White boxes beside each other, RayS beside Square, and what passes random scaling."""
+  read = lambda each: records.read(published_columns.RESULTS / "controls_mnist" / each)
+  fell = lambda rows, name, loss: sum(
+    r["clean_success"] for r in rows if r["setting"][name] == loss
+  )
+  together = lambda rows: len({r["index"] for r in rows if r["clean_success"]})
+  apgd, pgd = read("whitebox/apgd"), read("whitebox/pgd")
+  plain, by_margin, dlr, targeted = (
+    fell(apgd, "apgd_loss", x) for x in ("xent", "xent_by_margin", "dlr", "dlr_targeted")
+  )
+  xent, cw = (fell(pgd, "loss", x) for x in ("xent", "cw"))
+  rays = np.median([r["linf"] if r["clean_success"] else np.inf for r in read("distance/rays")])
+  nearer, farther = (
+    sum(r["clean_success"] for r in read(f"distance/square_{x}")) for x in ("0.14", "0.155")
+  )
+  square = 0.14 + 0.015 * (50 - nearer) / (farther - nearer)
+  scaled = [
+    sum(r["clean_success"] for r in read("scaling/ql") if r["strength"] == x) for x in (0, 0.5, 1)
+  ]
+  through = _near(read("scaling/informed"), 3)
+  without = _near(_trials("panel_mnist/nes/informed", 0), 3)
+  said = _prose("controls_mnist")
+  for sentence in (
+    f"APGD takes {plain} with the cross-entropy, {by_margin} with it over the margin, {dlr} with "
+    f"DLR and {targeted} with targeted DLR, {together(apgd)} together; PGD with 10 restarts of 40 "
+    f"steps {xent} with the cross-entropy and {cw} with C&W's loss, {together(pgd)} together.",
+    f"ends at an l_inf distance of {rays:.3f} in the median",
+    f"takes {nearer} of 100 within 0.14 and {farther} within 0.155: its own median radius is "
+    f"{square:.3f} on the line between those, and RayS ends {100 * (rays / square - 1):.0f} %",
+    f"{scaled[0]} of 100 without it, {scaled[1]} with the square root of the range and "
+    f"{scaled[2]} with all of it",
+    f"within l2 3.0 it takes {through} through the scaling and {without} without a defense",
+  ):
+    assert sentence in said, sentence
+
+
+def test_the_zoo_at_one_accuracy():
+  """What is said of all defenses of digits, from the ledger of every cell."""
+  folder = published_columns.RESULTS / "defenses_digits"
+  names = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "none")
+  attacks = ("zoo", "ql", "bandits", "square", "pop_skip_jump", "informed_nes")
+  fell = {
+    name: {x: sum(r["clean_success"] for r in records.read(folder / name / x)) for x in attacks}
+    for name in names
+  }
+  shrinks, alters = "resize_pad", ("resize_pad", "confidence_gate", "uint8_input")
+  sure = [fell[name] for name in names if name != "boundary_noise"]
+  others = [fell[name] for name in names if name != shrinks]
+  on_labels = [fell[name]["pop_skip_jump"] for name in names if name not in alters]
+  least = lambda attack: min(found[attack] for found in others)
+  said = _prose("defenses_digits")
+  for sentence in (
+    f"All {len(names)} defenses",
+    f"ZOO takes at most {max(x['zoo'] for x in sure)} of 20 images through every defense but one",
+    f"and QL at most {max(x['ql'] for x in sure)}. Informed NES, with the same 10,000 queries, "
+    f"takes {least('informed_nes')} to 20 through all but `resize_pad`",
+    f"PopSkipJump, on labels, {min(on_labels)} to 20 through all but that and two",
+    f"(`confidence_gate` {fell['confidence_gate']['pop_skip_jump']}, `uint8_input` "
+    f"{fell['uint8_input']['pop_skip_jump']}); Square {least('square')} to 20 through all but",
+    f"the best of the six takes at least {min(max(x.values()) for x in others)} of 20",
+  ):
+    assert sentence in said, sentence
