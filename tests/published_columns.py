@@ -18,7 +18,11 @@ from harness.report import verdict
 from harness.report import white_box
 from orjax import records
 
-RESULTS = pathlib.Path(__file__).parent.parent / "experiments" / "results"
+ROOT = pathlib.Path(__file__).parent.parent
+RESULTS = ROOT / "experiments" / "results"
+FILES = {"README.md": ROOT / "README.md"} | {
+  path.parent.name: path for path in sorted(RESULTS.glob("*/README.md"))
+}
 load = functools.cache(lambda folder: ledgers.load(RESULTS / folder))
 
 

@@ -1,20 +1,15 @@
 """Every number in a table of a README is recomputed from the committed ledgers."""
 
-import pathlib
 import re
 
 import published_columns
+from published_columns import FILES
 import published_tables
 import pytest
 
 from harness.report import panel
 from harness.report import radii
 from orjax import records
-
-ROOT = pathlib.Path(__file__).parent.parent
-FILES = {"README.md": ROOT / "README.md"} | {
-  path.parent.name: path for path in sorted(published_columns.RESULTS.glob("*/README.md"))
-}
 
 
 def _tables(text):

@@ -28,7 +28,7 @@ def unit_directions(
 ) -> jax.Array:
   """Random directions [num, *shape] of l2 length 1: Gaussian, or uniform entries for linf.
 
-  Gaussian ones are zeros where `wanted` [] is false.
+  Where `wanted` [] is false, Gaussian ones are not drawn and mean nothing.
   """
   draw = (
     draws.normal_where(wanted, key, (num, *shape))
