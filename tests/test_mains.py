@@ -130,6 +130,7 @@ def test_an_error_is_one_sentence_and_exit_code_1(tmp_path):
     (["--num_epochs=50"], "was trained for 330 steps, not 550: leave --num_epochs out"),
     (["--num_steps=110"], "was trained for 330 steps, not 110: leave --num_steps out, or train"),
     (["--batch_size=64"], "was trained with --batch_size=128, not 64: leave it out"),
+    (["--schedule=short"], "--schedule=short is of ResNets: leave it out, or pass --network="),
   ],
   ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -28,22 +28,41 @@ def _linear():
   )
 
 
+def _decays(optimizer, steps):
+  """By how much a kernel of 1 decays at some steps, without a gradient or a momentum."""
+  params = {"kernel": jnp.ones(()), "bias": jnp.ones(())}
+  state = optimizer.init(params)
+  update = jax.jit(optimizer.update)
+  at = lambda step: jax.tree.map(
+    lambda x: jnp.full_like(x, step) if x.dtype == jnp.int32 else jnp.zeros_like(x), state
+  )
+  zero = jax.tree.map(jnp.zeros_like, params)
+  updates = [update(zero, at(step), params)[0] for step in steps]
+  assert not any(each["bias"] for each in updates)  # weight decay is for kernels
+  return -np.array([each["kernel"] for each in updates])
+
+
 def test_learning_rate_of_madry_falls_where_published_and_scales():
   for num_steps in (80_000, 40):
-    optimizer = training.madry_optimizer(num_steps)
-    params = {"kernel": jnp.ones(()), "bias": jnp.ones(())}
-    state = optimizer.init(params)
-    update = jax.jit(optimizer.update)
-    at = lambda step: jax.tree.map(
-      lambda x: jnp.full_like(x, step) if x.dtype == jnp.int32 else jnp.zeros_like(x), state
-    )
-    zero = jax.tree.map(jnp.zeros_like, params)
-    for share, rate in ((0, 0.1), (0.49, 0.1), (0.5, 0.01), (0.74, 0.01), (0.75, 0.001)):
-      updates, _ = update(zero, at(int(share * num_steps)), params)
-      np.testing.assert_allclose(updates["kernel"], -rate * 2e-4, rtol=1e-5)
-      assert updates["bias"] == 0  # weight decay is for kernels
+    steps = [int(share * num_steps) for share in (0, 0.49, 0.5, 0.74, 0.75)]
+    found = _decays(training.madry_optimizer(num_steps), steps)
+    np.testing.assert_allclose(found, 2e-4 * np.array([0.1, 0.1, 0.01, 0.01, 0.001]), rtol=1e-5)
   with pytest.raises(ValueError, match="num_steps must be at least 1, not 0"):
     training.madry_optimizer(0)
+
+
+def test_learning_rate_of_one_cycle_rises_to_its_peak_and_falls_to_nothing():
+  for num_steps in (5_000, 40):
+    rising, falling = int(0.15 * num_steps), int(0.65 * num_steps)
+    steps = [0, rising, int(0.3 * num_steps), falling, num_steps]
+    # Nesterov's momentum counts what is new in a step 1.9 times.
+    found = _decays(training.one_cycle_optimizer(num_steps), steps) / 5e-4 / 1.9
+    wanted = [0.4 / 25, (0.4 + 0.4 / 25) / 2, 0.4, 0.2, 0.0]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-9)
+  found = _decays(training.one_cycle_optimizer(10, peak=0.1), [3])
+  np.testing.assert_allclose(found, 0.1 * 5e-4 * 1.9, rtol=1e-5)
+  with pytest.raises(ValueError, match="num_steps must be at least 4 to rise and to fall, not 3"):
+    training.one_cycle_optimizer(3)
 
 
 def test_crops_and_flips_are_shifts_by_two_and_mirrors():

@@ -8,6 +8,8 @@ from harness.request import DataRequest
 from harness.request import Option
 
 _STATISTICS = ("batch", "running")
+SCHEDULES = ("published", "short")
+_SHORT_BATCH, _SHORT_STEPS = 512, 5_000
 
 # How it is trained, if it must be; the fingerprint of the trained parameters stands for them.
 OPTIONS = (
@@ -26,7 +28,7 @@ OPTIONS = (
     "integer",
     None,
     "training steps, instead of --num_epochs; 80,000 of the "
-    "ResNets; the learning rate falls after a half and three quarters of them",
+    "ResNets; the learning rate follows --schedule over them",
     request.HOW_MUCH,
     science=False,
     low=1,
@@ -35,11 +37,21 @@ OPTIONS = (
     "batch_size",
     "integer",
     128,
-    "training images a step, over all devices",
+    "training images a step, over all devices; with --schedule=short 512 by default",
     request.HOW_MUCH,
     science=False,
     low=1,
     high=2**20,
+  ),
+  Option(
+    "schedule",
+    "enum",
+    "published",
+    "of the ResNets' learning rate: the published one, which falls twice, or one short cycle, "
+    "for large batches and, by default, 5,000 steps",
+    request.HOW,
+    science=False,
+    choices=SCHEDULES,
   ),
   Option(
     "bfloat16",
@@ -101,6 +113,7 @@ class Training(NamedTuple):
   num_epochs: int | None = None
   num_steps: int | None = None
   batch_size: int = 128
+  schedule: str = "published"
   bfloat16: bool = False
   adversary_steps: int | None = None
   adversary_statistics: str = "batch"
@@ -117,8 +130,13 @@ def read(values: request.Values) -> Training:
   """
   if values["num_steps"] and values["num_epochs"]:
     raise ValueError("--num_steps and --num_epochs say the same: pass one of them")
+  if values["schedule"] == "short" and values["network"] == "convnet":
+    raise ValueError("--schedule=short is of ResNets: leave it out, or pass --network=resnet32")
   names = [option.name for option in OPTIONS]
-  return Training(**values.named(*names), given=values.given & set(names))
+  asked = Training(**values.named(*names), given=values.given & set(names))
+  if asked.schedule == "short" and "batch_size" not in asked.given:
+    return asked._replace(batch_size=_SHORT_BATCH)
+  return asked
 
 
 def adversary(asked: DataRequest, training: Training) -> dict:
@@ -133,7 +151,7 @@ def num_steps(network: str, training: Training, num_examples: int) -> int:
     return training.num_steps
   if network == "convnet" or training.num_epochs:
     return (training.num_epochs or 50) * (num_examples // training.batch_size)
-  return 80_000
+  return _SHORT_STEPS if training.schedule == "short" else 80_000
 
 
 def difference(facts: dict, training: Training, num_images: int) -> tuple[str, Any, Any] | None:
@@ -147,6 +165,7 @@ def difference(facts: dict, training: Training, num_images: int) -> tuple[str, A
   had = {**facts.get("adversary", {}), **facts}
   for flag, fact, default in (
     ("batch_size", "batch_size", None),
+    ("schedule", "schedule", "published"),
     ("bfloat16", "bfloat16", False),
     ("adversary_steps", "num_steps", None),
     ("adversary_statistics", "statistics", None),

@@ -14,6 +14,7 @@ from orjax.training.fit import fit
 from orjax.training.fit import METRICS
 from orjax.training.fit import Stopped
 from orjax.training.optimizers import madry_optimizer
+from orjax.training.optimizers import one_cycle_optimizer
 from orjax.training.optimizers import zoo_optimizer
 from orjax.training.step import Adversary
 from orjax.training.step import Trainer
@@ -36,6 +37,7 @@ __all__ = [
   "fit",
   "gaussian_noise",
   "madry_optimizer",
+  "one_cycle_optimizer",
   "pgd_adversary",
   "soft_labels",
   "trainer",

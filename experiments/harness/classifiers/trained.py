@@ -126,11 +126,12 @@ def _fitter(asked, recipe, training, steps):
       stddev=on_logits if training.noisy_adversary else 0.0,
     )
   convnet = recipe.network == "convnet"
-  optimizer = (
-    training_lib.zoo_optimizer(_MAX_GRADIENT_NORM if recipe.stddev else None)
-    if convnet
-    else training_lib.madry_optimizer(steps)
-  )
+  if convnet:
+    optimizer = training_lib.zoo_optimizer(_MAX_GRADIENT_NORM if recipe.stddev else None)
+  elif training.schedule == "short":
+    optimizer = training_lib.one_cycle_optimizer(steps)
+  else:
+    optimizer = training_lib.madry_optimizer(steps)
   network = classifier(asked, recipe, jnp.bfloat16 if training.bfloat16 else jnp.float32)
   if recipe.trained_with == "distillation":
     distill = functools.partial(training_lib.distill, network, optimizer)
@@ -152,6 +153,7 @@ def _meta(asked, recipe, training, steps, seed):
     "batch_size": training.batch_size,
     "seed": seed,
     **({"bfloat16": True} if training.bfloat16 else {}),
+    **({"schedule": "short"} if training.schedule == "short" else {}),
   }
   if "pgd" in recipe.trained_with:
     facts["adversary"] = {
