@@ -42,6 +42,7 @@ _TABLE_2 = [
 ]
 _ZEROS = published("xent", number("zero_gradients"))
 _PLACES = ("every", "first", "second")
+_AVERAGING = ("averaged_untargeted", "averaged_targeted")
 _AVERAGED = [Column(CLEAN, {"num_samples": k}) for k in (1, 10, 50, 100)]
 
 
@@ -89,6 +90,17 @@ SHOWN = {
       for x in _VARIANCES
     ],
     [None, None, *map(Column, (CLAIMED, CLEAN, DEFENDED, distance, accuracy))],
+  ),
+  ("figure10_cifar10", 0): Shown(
+    [
+      row
+      for wide in ("", "wide_")
+      for row in (
+        *(of(f"figure10_cifar10/{wide}output_noise", strength=x) for x in _VARIANCES),
+        *(of(f"figure10_cifar10/{wide}rse_{x:g}") for x in _VARIANCES[1:]),
+      )
+    ],
+    [None, None, *map(Column, (CLAIMED, CLEAN, DEFENDED, ERRORS, distance, accuracy))],
   ),
   ("figure13_mnist", 0): Shown(
     [of(f"figure13_mnist/stddev_{x}") for x in ("none", 10, 100, 1000)],
@@ -226,8 +238,30 @@ SHOWN = {
     ],
     [None, Column(under_attack)],
   ),
+  ("table3_cifar10", 0): Shown(
+    [
+      of("figure10_cifar10/output_noise", strength=0.0),
+      of("table3_cifar10/plain_targeted", strength=0.0),
+      *(of(f"table3_cifar10/distilled_{x}") for x in ("untargeted", "targeted")),
+      of("figure10_cifar10/output_noise", strength=1e-4),
+      of("table3_cifar10/plain_targeted", strength=1e-4),
+      of("figure10_cifar10/wide_output_noise", strength=1e-4),
+      *(of(f"table3_cifar10/{x}") for x in ("wide_targeted", *_AVERAGING)),
+    ],
+    [
+      *(None, Column(lambda found: str(len(found.trials)))),
+      *map(Column, (CLAIMED, CLEAN, distance, accuracy)),
+      None,
+    ],
+  ),
   ("table3_mnist", 0): Shown(
-    [of(f"table3_mnist/distilled_{x}") for x in ("untargeted", "targeted")],
+    [
+      of(f"table3_mnist/{x}")
+      for x in (
+        *("distilled_untargeted", "distilled_targeted", "wide_untargeted", "wide_targeted"),
+        *_AVERAGING,
+      )
+    ],
     [None, *map(Column, (CLAIMED, CLEAN, distance, accuracy)), None],
   ),
   ("table4_mnist", 0): Shown(

@@ -202,7 +202,7 @@ def test_pictures_of_a_sweep_are_told_apart_or_left_out(tmp_path, drawn):
 def test_a_figure_by_name_or_the_reason_why_not(tmp_path):
   folder = write(tmp_path / "zoo", sweep_over({0.0: 0.5}))
   with pytest.raises(
-    ValueError, match="there is no figure figure99: pass one of averaging, figure13"
+    ValueError, match="there is no figure figure99: pass one of averaging, figure10, figure13"
   ):
     figures.draw([folder], tmp_path, "figure99")
   for name in figures.FIGURES.keys() - {"figure2"}:
@@ -248,3 +248,37 @@ def test_an_old_ledger_gives_the_new_one_s_table_and_figure(tmp_path, drawn):
   of_old = lines(drawn.pop("figure2.png").axes[0])
   figures.draw([new], tmp_path / "of_new")
   assert of_old == lines(drawn["figure2.png"].axes[0])
+
+
+def test_figure_10_has_both_defenses_over_variances(tmp_path, drawn):
+  def ensemble(name, stddev, share, accuracy, spacing):
+    setting = {"spacing": spacing}
+    fields = {"defense": "inner_noise", "trained_with": "rse", "model": f"rse{stddev:g}"}
+    found = sweep_over({stddev: share}, setting=setting, **fields)
+    return write(tmp_path / name, found, axis="stddev inside", accuracy={stddev: accuracy})
+
+  def noise(name, shares, spacing):
+    found = sweep_over(shares, setting={"spacing": spacing})
+    return write(tmp_path / name, found, accuracy=dict.fromkeys(shares, 0.75))
+
+  folders = [
+    noise("noise", {0.0: 1.0, 1e-4: 0.05, 1e-2: 0.0}, 1e-4),
+    ensemble("small", 0.01, 0.5, 0.7, 1e-4),
+    ensemble("large", 0.1, 0.25, 0.6, 1e-4),
+    noise("wide_noise", {1e-4: 0.6}, 0.1),
+    ensemble("wide", 0.1, 0.9, 0.6, 0.1),
+  ]
+  figures.draw(folders, tmp_path, "figure10")
+  left, right = drawn["figure10.png"].axes
+  x = [1e-5, 1e-4, 1e-2]
+  assert lines(left) == {
+    "output noise, spacing 0.0001 (n = 20)": (x, [1.0, 0.05, 0.0]),
+    "self-ensembling, spacing 0.0001 (n = 20)": (x[1:], [0.5, 0.25]),
+    "output noise, spacing 0.1 (n = 20)": ([1e-4], [0.6]),
+    "self-ensembling, spacing 0.1 (n = 20)": ([1e-2], [0.9]),
+  }
+  styles = [line.get_linestyle() for line in left.get_lines()]
+  assert styles == ["-", "-", "--", "--"] and ticks(left.xaxis) == ["0", "0.0001", "0.01"]
+  assert lines(right) == {"output noise": (x, [0.75] * 3), "self-ensembling": (x[1:], [0.7, 0.6])}
+  with pytest.raises(ValueError, match="figure10 shows an attack through output noise in one"):
+    figures.draw(folders[1:3], tmp_path, "figure10")

@@ -121,24 +121,65 @@ def test_what_is_said_of_the_panel():
 
 
 def test_what_is_said_of_an_attacker_who_measures_the_noise():
-  """Beside the recipe that was set by hand, at two variances."""
-  ends, counts, ratios = [], [], []
-  for strength, name in ((1e-4, "measured_1e-4"), (1e-2, "measured_1e-2")):
-    measured = _trials(f"headline_mnist/{name}", strength)
-    by_hand = {r["index"]: r["l2"] for r in _trials("headline_mnist/informed_nes", strength)}
-    assert {r["index"] for r in measured} == set(by_hand)
-    assert {r["num_queries"] for r in measured} == {309_942}
-    counts.append(sum(r["clean_success"] for r in measured))
-    ends.append([np.mean([r["l2"] for r in measured]), np.mean(list(by_hand.values()))])
-    ratios.append(np.median([r["l2"] / by_hand[r["index"]] for r in measured]))
+  """Beside the recipe that was set by hand, and beside itself without noise."""
+  ends, by_hand, nearer, farther = [], [], [], []
+  quiet = {}
+  for strength, name in ((0.0, "0"), (1e-4, "1e-4"), (1e-2, "1e-2"), (5.76e-2, "5.76e-2")):
+    measured = _trials(f"headline_mnist/measured_{name}", strength)
+    recipe = {r["index"]: r["l2"] for r in _trials("headline_mnist/informed_nes", strength)}
+    assert {r["index"] for r in measured} == set(recipe)
+    assert all(r["clean_success"] and r["num_queries"] == 309_942 for r in measured)
+    quiet = quiet or {r["index"]: r["l2"] for r in measured}
+    ends.append(f"{np.mean([r['l2'] for r in measured]):.2f}")
+    by_hand.append(f"{np.mean(list(recipe.values())):.2f}")
+    nearer.append(f"{np.median([r['l2'] / recipe[r['index']] for r in measured]):.2f}")
+    farther.append(f"{np.median([r['l2'] / quiet[r['index']] for r in measured]):.3f}")
+  listed = lambda values: f"{', '.join(values[:-1])} and {values[-1]}"
   said = _prose("headline_mnist")
   for sentence in (
-    f"takes {counts[0]} of 20 images at 1e-4 and {counts[1]} of 20 at 1e-2, at a mean l2 of "
-    f"{ends[0][0]:.2f} and {ends[1][0]:.2f} where the recipe ends at {ends[0][1]:.2f} and "
-    f"{ends[1][1]:.2f}",
-    f"{ratios[0]:.2f} times as far in the median at 1e-4, {ratios[1]:.2f} at 1e-2",
+    f"takes 20 of 20 images at each of the four variances, at a mean l2 of {listed(ends)}, where "
+    f"the recipe ends at {listed(by_hand)} (image by image {listed(nearer)} times as far in the "
+    "median)",
+    f"{farther[1]} times as far in the median at 1e-4, {farther[2]} at 1e-2 and {farther[3]} at",
   ):
     assert sentence in said, sentence
+  assert f"at each of these variances, at a mean l2 of {listed(ends)};" in _prose("README.md")
+
+
+def test_what_is_said_of_the_rivals_on_cifar10():
+  """Figures 10 and 11, and white boxes beside each other."""
+  fell = lambda rows: sum(r["clean_success"] for r in rows)
+  load = lambda name: published_columns.load(f"figure10_cifar10/{name}").records
+  wide = [r for r in load("wide_output_noise") if r["strength"] == 1e-4]
+  loud = [r for r in load("output_noise") if r["strength"] == 5.76e-2]
+  said = _prose("figure10_cifar10")
+  assert (
+    f"at variance 1e-4 he takes {fell(load('wide_rse_0.0001'))} of 20 images of the "
+    f"self-ensembling network and {fell(wide)} of 20 through output noise"
+  ) in said
+  assert f"ZOO claims {sum(r['claimed'] for r in loud)} of 20 images" in said and not fell(loud)
+  cost = [
+    published_columns.load(f"figure10_cifar10/{name}").accuracy[key]["accuracy"]
+    for name, key in (("rse_0.0576", "0.24"), ("output_noise", "0.0576"))
+  ]
+  front = _prose("README.md")
+  assert f"costs more accuracy ({cost[0]:.3f} instead of {cost[1]:.3f} at 5.76e-2)" in front
+  assert (
+    f"widens his probes takes {fell(load('wide_rse_0.0001'))} of 20 images of it, and "
+    f"{fell(wide)} through output noise"
+  ) in front
+  boxes = {
+    name: published_columns.load(f"controls_cifar10/whitebox/{name}").records
+    for name in ("apgd", "pgd")
+  }
+  images = {
+    str(sorted(r["index"] for r in rows if r["clean_success"] and r["setting"][loss] == x))
+    for name, loss in (("apgd", "apgd_loss"), ("pgd", "loss"))
+    for rows in [boxes[name]]
+    for x in {r["setting"][loss] for r in rows}
+  }
+  (same,) = images
+  assert same.count(",") + 1 == 6 and "They are the same images." in _prose("controls_cifar10")
 
 
 def test_what_is_said_of_starts_that_cost_nothing_and_of_longer_probes():

@@ -63,11 +63,12 @@ def chapter(row: Row, scale: str, out: pathlib.Path, done: Mapping[str, dict]) -
       told = f"{known['minutes']:.1f} minutes"
     line = " ".join(runs.command(runs.Planned(row.folder(run), run), pathlib.Path("OUT"), []))
     lines.append((f"python {line}", told))
+  # Of several folders in one, their common pictures lie beside them.
+  places = dict.fromkeys(p for x in folders.values() for p in (x.parent, x) if p != out)
   pictures = [
     os.fspath(path.relative_to(out))
-    for path in dict.fromkeys(
-      p for folder in folders.values() for p in sorted(folder.glob("*.png"))
-    )
+    for place in places
+    for path in sorted(place.glob("*.png"))
     if path.name != "pictures.png"
   ]
   found = [evidence.judged(claim, folders) for claim in row.claims]
