@@ -81,17 +81,20 @@ def test_the_example_model_needs_its_weights(monkeypatch):
     mobilenet.mobilenet_075_224()
 
 
-def test_large_images_get_fewer_slots():
+def test_large_images_and_ensembles_get_fewer_slots(monkeypatch):
   task = lambda side: runner.Task({}, np.zeros((side, side, 3), np.float32), 0, 0, 0, {})
   clean = lambda variables: oracles.from_predict(
     lambda v, x: jnp.zeros((len(x), 3)) + v, variables, rows_per_call=16
   )
   threats = threat_model(clean, defenses.no_defense())
   attack = attacks.zoo(objectives.log_margin(), num_coordinates=128)
-  slots = [
-    runner.choose_slots(attack, threats, jnp.float32(0), [task(side)] * 100) for side in (32, 224)
-  ]
-  assert slots == [7, 1]
+  choose = lambda side, **more: runner.choose_slots(
+    attack, threats, jnp.float32(0), [task(side)] * 100, **more
+  )
+  assert [choose(32), choose(224)] == [7, 1]
+  # The passes of an ensemble fill a device as rows do, and leave the number of rounds alone.
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  assert [choose(32), choose(32, passes=5), choose(32, passes=10)] == [12, 12, 6]
 
 
 @pytest.mark.parametrize("rows_per_call", [1, 5, 16, 100])

@@ -356,8 +356,9 @@ def _attack_model(asked, model, others, test, variants, defense, strengths):
     with jax.enable_x64(variant.float64):
       planned.append(cells.cell(common, variant, others))
   with jax.enable_x64(variants[0].float64):
-    filling = engine.choose_slots(variants[0].attack, *planned[0][1:]) // asked.defense.ensemble
-    slots = asked.slots_per_device or max(1, filling)
+    slots = asked.slots_per_device or engine.choose_slots(
+      variants[0].attack, *planned[0][1:], passes=asked.defense.ensemble
+    )
     limits.check_slots(slots, cells.bytes_per_slot(planned[0]))
   ledger = _open_folder(asked, model, others, test, defense, strengths, slots)
   # Records of others are refused before anything is asked.

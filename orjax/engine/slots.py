@@ -42,7 +42,7 @@ def rows_and_queries(attack, threat_model, variables, task):
 
 
 def choose_slots(
-  attack: Attack, threat_model: ThreatModel, variables: Any, tasks: list[Task]
+  attack: Attack, threat_model: ThreatModel, variables: Any, tasks: list[Task], passes: int = 1
 ) -> int:
   """Slots per device that fill a device, with work for eight rounds on one device.
 
@@ -50,8 +50,16 @@ def choose_slots(
 
   Rounding may depend on the number of slots, so this is a function of the whole
   experiment: pass all its tasks, not what a resumed run has left.
+
+  Args:
+    attack: of every trial.
+    threat_model: that it is made through.
+    variables: of the model.
+    tasks: all of the experiment.
+    passes: through the network that one answer takes, such as those of an ensemble.
   """
   rows, _ = rows_and_queries(attack, threat_model, variables, tasks[0])
+  rows *= passes
   few, enough = (
     (_FEW_ROWS_ON_CPU, _ROWS_ON_CPU)
     if jax.default_backend() == "cpu"
