@@ -230,6 +230,17 @@ def test_the_shelf_is_small():
   assert all(size <= 4e6 for size in sizes) and sum(sizes) <= 40e6
 
 
+def test_the_list_of_the_shelf_is_that_of_the_cards():
+  cards = [networks.card_of(path) for path in _ALL]
+  lines = [
+    f"| {card['model']} | {card['num_steps']:,} of {card['batch_size']} | "
+    f"{card['test_accuracy']:.4f} | {card['device']} |"
+    for card in cards
+  ]
+  said = (published.FOLDER / "README.md").read_text().splitlines()
+  assert [line for line in said if line.startswith("| convnet_") or "resnet" in line[:9]] == lines
+
+
 @pytest.mark.parametrize("path", _ALL, ids=lambda path: path.stem)
 def test_a_published_network_is_what_its_card_says(path):
   card = networks.card_of(path)
