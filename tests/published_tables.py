@@ -238,6 +238,16 @@ SHOWN = {
     ],
     [None, Column(under_attack)],
   ),
+  ("table2", 2): Shown(
+    [of(f"table2/resnet32_short_{x}") for x in ("none", "pgd", "or", "pgd_or")],
+    [
+      *(None, Column(trained), beside_table_2(accuracy, 0)),
+      beside_table_2(left, 1)._replace(wanted=_XENT),
+      Column(number("zero_gradients"), _XENT),
+      beside_table_2(left, 2)._replace(wanted=_CW),
+      Column(under_attack, _CW),
+    ],
+  ),
   ("table3_cifar10", 0): Shown(
     [
       of("figure10_cifar10/output_noise", strength=0.0),

@@ -287,6 +287,25 @@ def test_what_is_said_of_the_controls():
     assert sentence in said, sentence
 
 
+def test_what_is_said_of_the_resnets_of_the_short_schedule():
+  groups = {
+    (how, loss): published_columns.group(
+      published_columns.of(f"table2/resnet32_short_{how}"),
+      published_columns.Column(str, {"loss": loss}),
+    )
+    for how in ("none", "or")
+    for loss in ("xent", "cw")
+  }
+  clean = {how: published_columns.accuracy(groups[how, "cw"]) for how in ("none", "or")}
+  xent, cw = (published_columns.under_attack(groups["or", loss]) for loss in ("xent", "cw"))
+  blind = published_columns.number("zero_gradients")(groups["or", "xent"])
+  assert len(groups["or", "cw"].trials) == 200
+  assert (
+    f"({clean['none']:.3f} clean, with OR(100) {clean['or']:.3f}) keeps {xent} with OR(100) under "
+    f"PGD(Xent), whose gradient is 0 at {blind:.2f} of the steps, and {cw} under PGD(CW)."
+  ) in _prose("README.md")
+
+
 def test_the_zoo_at_one_accuracy():
   """What is said of all defenses of digits, from the ledger of every cell."""
   folder = published_columns.RESULTS / "defenses_digits"
