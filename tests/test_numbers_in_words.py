@@ -332,3 +332,22 @@ def test_the_zoo_at_one_accuracy():
     f"the best of the six takes at least {min(max(x.values()) for x in others)} of 20",
   ):
     assert sentence in said, sentence
+
+
+def test_the_first_four_of_the_zoo_on_mnist():
+  folder = published_columns.RESULTS / "defenses_mnist"
+  names = ("aaa_linear", "aaa_sine", "boundary_noise", "calibrated_noise")
+  nes, ql = (
+    {name: records.read(folder / name / attack) for name in ("none", *names)}
+    for attack in ("informed_nes", "ql")
+  )
+  far = {name: f"{np.mean([r['l2'] for r in rows]):.2f}" for name, rows in nes.items()}
+  assert all(r["clean_success"] for rows in nes.values() for r in rows)
+  blocked = sum(not any(r["clean_success"] for r in ql[name]) for name in names)
+  assert blocked == 3
+  assert (
+    "takes 20 of 20 images through each of the four, at a mean l2 of "
+    f"{far['aaa_linear']}, {far['aaa_sine']}, {far['boundary_noise']} and "
+    f"{far['calibrated_noise']} where it ends at {far['none']} without a defense, and QL as "
+    "published 0 through three of them."
+  ) in _prose("defenses_mnist")

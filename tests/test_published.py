@@ -96,7 +96,9 @@ def _comparisons():
       if line.startswith("    python experiments/compare_defenses.py"):
         asked = mains.asked("compare_defenses", *shlex.split(line)[2:])
         found = json.loads((mains.ROOT / asked.out / "strengths.json").read_text())["found"]
-        for row in [{"value": "none", "strength": None}, *found]:
+        wanted = {defense.value for defense in asked.defenses}
+        compared = [row for row in found if row["value"] in wanted]
+        for row in [{"value": "none", "strength": None}, *compared]:
           for attack in asked.attacks:
             yield compare_defenses.cell(asked, attack, row["value"], row["strength"])
 
