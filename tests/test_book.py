@@ -50,6 +50,23 @@ def test_every_command_is_accepted_by_its_main(scale, line, monkeypatch):
   assert mains.asked(name, *flags).out == "out/row/run"
 
 
+def test_committed_records_of_a_gpu_are_gone_on_with_anywhere(monkeypatch):
+  """Their commands name the slots, of which other devices have other numbers by default."""
+  monkeypatch.chdir(mains.ROOT)
+  found = 0
+  for each in runs.planned(book.ROWS, "cpu"):
+    folder = mains.ROOT / "experiments" / "results" / each.folder
+    if not (folder / "manifest.json").exists():
+      continue
+    manifest = records.read_manifest(folder)
+    main, *flags = runs.command(each, pathlib.Path("out"), [])
+    named = mains.asked(pathlib.Path(main).stem, *flags).slots_per_device
+    if not set(manifest["about"].get("devices", [])) <= {"cpu"}:
+      found += 1
+      assert named == manifest["request"]["slots_per_device"], each.folder
+  assert found == 7
+
+
 @pytest.mark.parametrize("row", book.ROWS, ids=lambda row: row.name)
 def test_claims_are_about_runs_that_there_are(row):
   class Asked(dict):
