@@ -146,42 +146,6 @@ def test_what_is_said_of_an_attacker_who_measures_the_noise():
   assert f"at each of these variances, at a mean l2 of {listed(ends)};" in _prose("README.md")
 
 
-def test_what_is_said_of_the_rivals_on_cifar10():
-  """Figures 10 and 11, and white boxes beside each other."""
-  fell = lambda rows: sum(r["clean_success"] for r in rows)
-  load = lambda name: published_columns.load(f"figure10_cifar10/{name}").records
-  wide = [r for r in load("wide_output_noise") if r["strength"] == 1e-4]
-  loud = [r for r in load("output_noise") if r["strength"] == 5.76e-2]
-  said = _prose("figure10_cifar10")
-  assert (
-    f"at variance 1e-4 he takes {fell(load('wide_rse_0.0001'))} of 20 images of the "
-    f"self-ensembling network and {fell(wide)} of 20 through output noise"
-  ) in said
-  assert f"ZOO claims {sum(r['claimed'] for r in loud)} of 20 images" in said and not fell(loud)
-  cost = [
-    published_columns.load(f"figure10_cifar10/{name}").accuracy[key]["accuracy"]
-    for name, key in (("rse_0.0576", "0.24"), ("output_noise", "0.0576"))
-  ]
-  front = _prose("README.md")
-  assert f"costs more accuracy ({cost[0]:.3f} instead of {cost[1]:.3f} at 5.76e-2)" in front
-  assert (
-    f"widens his probes takes {fell(load('wide_rse_0.0001'))} of 20 images of it, and "
-    f"{fell(wide)} through output noise"
-  ) in front
-  boxes = {
-    name: published_columns.load(f"controls_cifar10/whitebox/{name}").records
-    for name in ("apgd", "pgd")
-  }
-  images = {
-    str(sorted(r["index"] for r in rows if r["clean_success"] and r["setting"][loss] == x))
-    for name, loss in (("apgd", "apgd_loss"), ("pgd", "loss"))
-    for rows in [boxes[name]]
-    for x in {r["setting"][loss] for r in rows}
-  }
-  (same,) = images
-  assert same.count(",") + 1 == 6 and "They are the same images." in _prose("controls_cifar10")
-
-
 def test_what_is_said_of_starts_that_cost_nothing_and_of_longer_probes():
   """The counts at all variances, of transfers, the evolution strategy and Bandits."""
   strengths = (0, 1e-6, 1e-4, 1e-2, 5.76e-2)
@@ -304,50 +268,3 @@ def test_what_is_said_of_the_resnets_of_the_short_schedule():
     f"({clean['none']:.3f} clean, with OR(100) {clean['or']:.3f}) keeps {xent} with OR(100) under "
     f"PGD(Xent), whose gradient is 0 at {blind:.2f} of the steps, and {cw} under PGD(CW)."
   ) in _prose("README.md")
-
-
-def test_the_zoo_at_one_accuracy():
-  """What is said of all defenses of digits, from the ledger of every cell."""
-  folder = published_columns.RESULTS / "defenses_digits"
-  names = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "none")
-  attacks = ("zoo", "ql", "bandits", "square", "pop_skip_jump", "informed_nes")
-  fell = {
-    name: {x: sum(r["clean_success"] for r in records.read(folder / name / x)) for x in attacks}
-    for name in names
-  }
-  shrinks, alters = "resize_pad", ("resize_pad", "confidence_gate", "uint8_input")
-  sure = [fell[name] for name in names if name != "boundary_noise"]
-  others = [fell[name] for name in names if name != shrinks]
-  on_labels = [fell[name]["pop_skip_jump"] for name in names if name not in alters]
-  least = lambda attack: min(found[attack] for found in others)
-  said = _prose("defenses_digits")
-  for sentence in (
-    f"All {len(names)} defenses",
-    f"ZOO takes at most {max(x['zoo'] for x in sure)} of 20 images through every defense but one",
-    f"and QL at most {max(x['ql'] for x in sure)}. Informed NES, with the same 10,000 queries, "
-    f"takes {least('informed_nes')} to 20 through all but `resize_pad`",
-    f"PopSkipJump, on labels, {min(on_labels)} to 20 through all but that and two",
-    f"(`confidence_gate` {fell['confidence_gate']['pop_skip_jump']}, `uint8_input` "
-    f"{fell['uint8_input']['pop_skip_jump']}); Square {least('square')} to 20 through all but",
-    f"the best of the six takes at least {min(max(x.values()) for x in others)} of 20",
-  ):
-    assert sentence in said, sentence
-
-
-def test_the_first_four_of_the_zoo_on_mnist():
-  folder = published_columns.RESULTS / "defenses_mnist"
-  names = ("aaa_linear", "aaa_sine", "boundary_noise", "calibrated_noise")
-  nes, ql = (
-    {name: records.read(folder / name / attack) for name in ("none", *names)}
-    for attack in ("informed_nes", "ql")
-  )
-  far = {name: f"{np.mean([r['l2'] for r in rows]):.2f}" for name, rows in nes.items()}
-  assert all(r["clean_success"] for rows in nes.values() for r in rows)
-  blocked = sum(not any(r["clean_success"] for r in ql[name]) for name in names)
-  assert blocked == 3
-  assert (
-    "takes 20 of 20 images through each of the four, at a mean l2 of "
-    f"{far['aaa_linear']}, {far['aaa_sine']}, {far['boundary_noise']} and "
-    f"{far['calibrated_noise']} where it ends at {far['none']} without a defense, and QL as "
-    "published 0 through three of them."
-  ) in _prose("defenses_mnist")

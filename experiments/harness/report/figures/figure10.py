@@ -22,12 +22,11 @@ def applies(folders: list[Ledger]) -> bool:
   """Whether they are of one attack through output noise and of networks of self-ensembling."""
   if any(map(ledgers.is_white_box, folders)):
     return False
-  requests = [ledger.request for ledger in folders]
-  trained = {r.get("trained_with", "none") for r in requests if r["defense"] == "inner_noise"}
+  trials = [record for ledger in folders for record in ledger.records]
   return (
-    {r["defense"] for r in requests} == set(_DEFENSES)
-    and trained == {"rse"}
-    and len({(r["dataset"], r["attack"]) for r in requests}) == 1
+    {r["defense"] for r in trials} == set(_DEFENSES)
+    and {r["trained_with"] for r in trials if r["defense"] == "inner_noise"} == {"rse"}
+    and len({(r["dataset"], r["attack"]) for r in trials}) == 1
   )
 
 
@@ -68,9 +67,9 @@ def _curves(folders):
   """{(defense, settings): {variance: ((ledger, strength), records)}}, in the order of folders."""
   curves = {}
   for ledger in folders:
-    kind = ledger.request["defense"]
     for members in ledgers.grouped(ledger.records, "strength", "num_samples", "setting"):
       first = members[0]
+      kind = first["defense"]
       how = tuple(sorted(style.described(first).items() - {("model", first["model"])}))
       variance = _DEFENSES[kind][1](first["strength"])
       points = curves.setdefault((kind, how), {})
