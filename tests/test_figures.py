@@ -253,7 +253,7 @@ def test_an_old_ledger_gives_the_new_one_s_table_and_figure(tmp_path, drawn):
 def test_figure_10_has_both_defenses_over_variances(tmp_path, drawn):
   def ensemble(name, stddev, share, accuracy, spacing):
     setting = {"spacing": spacing}
-    fields = {"defense": "inner_noise", "trained_with": "rse", "model": f"rse{stddev:g}"}
+    fields = {"defense": "inner_noise_mean10", "trained_with": "rse", "model": f"rse{stddev:g}"}
     found = sweep_over({stddev: share}, setting=setting, **fields)
     return write(tmp_path / name, found, axis="stddev inside", accuracy={stddev: accuracy})
 

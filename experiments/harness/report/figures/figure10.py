@@ -24,8 +24,8 @@ def applies(folders: list[Ledger]) -> bool:
     return False
   trials = [record for ledger in folders for record in ledger.records]
   return (
-    {r["defense"] for r in trials} == set(_DEFENSES)
-    and {r["trained_with"] for r in trials if r["defense"] == "inner_noise"} == {"rse"}
+    {_kind(r) for r in trials} == set(_DEFENSES)
+    and {r["trained_with"] for r in trials if _kind(r) == "inner_noise"} == {"rse"}
     and len({(r["dataset"], r["attack"]) for r in trials}) == 1
   )
 
@@ -69,12 +69,17 @@ def _curves(folders):
   for ledger in folders:
     for members in ledgers.grouped(ledger.records, "strength", "num_samples", "setting"):
       first = members[0]
-      kind = first["defense"]
+      kind = _kind(first)
       how = tuple(sorted(style.described(first).items() - {("model", first["model"])}))
       variance = _DEFENSES[kind][1](first["strength"])
       points = curves.setdefault((kind, how), {})
       points[variance] = (ledger, first["strength"]), members
   return curves
+
+
+def _kind(record):
+  """Its defense, without how many answers of it an ensemble averages."""
+  return record["defense"].partition("_mean")[0]
 
 
 def _words(key):
