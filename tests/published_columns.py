@@ -23,6 +23,13 @@ RESULTS = ROOT / "experiments" / "results"
 FILES = {"README.md": ROOT / "README.md"} | {
   path.parent.name: path for path in sorted(RESULTS.glob("*/README.md"))
 }
+
+
+def prose(name: str) -> str:
+  """What a README says, on one line."""
+  return " ".join(FILES[name].read_text().split())
+
+
 load = functools.cache(lambda folder: ledgers.load(RESULTS / folder))
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import published_columns
-from published_columns import FILES
+from published_columns import prose
 
 from harness.report import panel
 from harness.report import radii
@@ -11,10 +11,6 @@ from orjax import records
 
 def _trials(folder, strength):
   return [r for r in published_columns.load(folder).records if r["strength"] == strength]
-
-
-def _prose(name):
-  return " ".join(FILES[name].read_text().split())
 
 
 def _index():
@@ -36,7 +32,7 @@ def test_the_headline_is_what_the_ledgers_say():
     for found in published_columns.load("headline_mnist/informed_nes").accuracy.values()
   ]
   zoo = _trials("headline_mnist/zoo", 0.0)
-  said = _prose("README.md")
+  said = prose("README.md")
   for sentence in (
     f"informed NES ends at {middle[1e-4]:.3f} times the distance",
     f"({low[1e-4]:.3f} to {high[1e-4]:.3f}), at 1e-2 at {middle[1e-2]:.3f} (median; "
@@ -49,7 +45,7 @@ def test_the_headline_is_what_the_ledgers_say():
   ):
     assert sentence in said, sentence
   informed_zoo = {x: _trials("headline_mnist/informed_zoo", x) for x in (0.0, 1e-4)}
-  folder = _prose("headline_mnist")
+  folder = prose("headline_mnist")
   noisy, plain = ([_near(found[x], 1.5) for found in (informed_zoo, nes)] for x in (1e-4, 0.0))
   assert (
     f"take {noisy[0]} (ZOO) and {noisy[1]} (NES) of 20 images at 1e-4, and {plain[0]} and "
@@ -66,7 +62,7 @@ def test_informed_attacks_are_compared_with_undefended_zoo():
   zoo, nes = ([f"{f(ratios[x]):.2f}" for f in (np.median, np.mean, max)] for x in ("zoo", "nes"))
   (queries,) = {r["num_queries"] for trials in informed.values() for r in trials}
   needed = np.mean([r["num_queries"] for r in undefended.values()])
-  folder = _prose("informed_mnist")
+  folder = prose("informed_mnist")
   assert f"{zoo[0]} (ZOO) and {nes[0]} (NES) times undefended ZOO's in the median" in folder
   assert f"(mean {zoo[1]} and {nes[1]}, at most {zoo[2]} and {nes[2]})" in folder
   assert f"({needed:,.0f} queries in the mean)" in folder and f"({queries:,})" in folder
@@ -83,10 +79,10 @@ def test_lucky_answers_of_table_1_are_counted():
   ql, bandits = (lucky[x] for x in ("ql", "bandits"))
   assert (
     f"a lucky answer ended {ql[0]}, {ql[1]} and {ql[2]} at 1e-4, 1e-2 and 5.76e-2, of "
-    f"Bandits' {bandits[0]}, {bandits[1]} and {bandits[2]}" in _prose("table1_imagenet")
+    f"Bandits' {bandits[0]}, {bandits[1]} and {bandits[2]}" in prose("table1_imagenet")
   )
   failed = [r for r in _trials("table1_imagenet/bandits", 1e-2) if not r["clean_success"]]
-  assert f"{bandits[1]} of Bandits' {len(failed)} failures at 1e-2" in _prose("README.md")
+  assert f"{bandits[1]} of Bandits' {len(failed)} failures at 1e-2" in prose("README.md")
 
 
 def test_what_is_said_of_the_panel():
@@ -104,7 +100,7 @@ def test_what_is_said_of_the_panel():
     f"asks about its best image again, RayS on labels {fell['rays/published']} and "
     f"{fell['rays/votes']} with votes."
   )
-  assert said in _prose("README.md")
+  assert said in prose("README.md")
   index = _index()
   assert (
     f"QL as published takes {fell['ql/published']} images, SignHunter "
@@ -117,7 +113,7 @@ def test_what_is_said_of_the_panel():
     f"{fell['ql/published']} of 100 at variance 1e-4; SignHunter and Square, which change the "
     f"image by several units at once, take {fell['sign_hunter/published']} and "
     f"{fell['square/published']} there"
-  ) in _prose("panel_mnist")
+  ) in prose("panel_mnist")
 
 
 def test_what_is_said_of_an_attacker_who_measures_the_noise():
@@ -135,7 +131,7 @@ def test_what_is_said_of_an_attacker_who_measures_the_noise():
     nearer.append(f"{np.median([r['l2'] / recipe[r['index']] for r in measured]):.2f}")
     farther.append(f"{np.median([r['l2'] / quiet[r['index']] for r in measured]):.3f}")
   listed = lambda values: f"{', '.join(values[:-1])} and {values[-1]}"
-  said = _prose("headline_mnist")
+  said = prose("headline_mnist")
   for sentence in (
     f"takes 20 of 20 images at each of the four variances, at a mean l2 of {listed(ends)}, where "
     f"the recipe ends at {listed(by_hand)} (image by image {listed(nearer)} times as far in the "
@@ -143,7 +139,7 @@ def test_what_is_said_of_an_attacker_who_measures_the_noise():
     f"{farther[1]} times as far in the median at 1e-4, {farther[2]} at 1e-2 and {farther[3]} at",
   ):
     assert sentence in said, sentence
-  assert f"at each of these variances, at a mean l2 of {listed(ends)};" in _prose("README.md")
+  assert f"at each of these variances, at a mean l2 of {listed(ends)};" in prose("README.md")
 
 
 def test_what_is_said_of_starts_that_cost_nothing_and_of_longer_probes():
@@ -159,7 +155,7 @@ def test_what_is_said_of_starts_that_cost_nothing_and_of_longer_probes():
   wide, clean, mimic = fell("bandits/wide"), fell("square/transferred"), fell("square/mimic")
   plain, votes = fell("evolution/published"), fell("evolution/votes")
   cached = fell("square/published")
-  said = _prose("panel_mnist")
+  said = prose("panel_mnist")
   for sentence in (
     f"it takes {wide[1]} at 1e-6 and {wide[2]} at 1e-4, more than its {wide[0]} without noise",
     f"already a success on {fell('square/transferred', first=True)[0]} of 100 images",
@@ -189,7 +185,7 @@ def test_what_is_said_of_the_panel_on_cifar10():
     f"Square and SignHunter {fell['square']}, SPSA {fell['spsa']}, RayS on labels {fell['rays']}, "
     f"Bandits {fell['bandits']}, QL {fell['ql']} |"
   ) in index
-  said = _prose("panel_cifar10")
+  said = prose("panel_cifar10")
   for sentence in (
     f"need a median of {median['square']} and {median['sign_hunter']} queries, and Bandits leaves "
     f"{50 - fell['bandits']}:",
@@ -236,7 +232,7 @@ def test_what_is_said_of_the_controls():
   ]
   through = _near(read("scaling/informed"), 3)
   without = _near(_trials("panel_mnist/nes/informed", 0), 3)
-  said = _prose("controls_mnist")
+  said = prose("controls_mnist")
   for sentence in (
     f"APGD takes {plain} with the cross-entropy, {by_margin} with it over the margin, {dlr} with "
     f"DLR and {targeted} with targeted DLR, {together(apgd)} together; PGD with 10 restarts of 40 "
@@ -267,4 +263,4 @@ def test_what_is_said_of_the_resnets_of_the_short_schedule():
   assert (
     f"({clean['none']:.3f} clean, with OR(100) {clean['or']:.3f}) keeps {xent} with OR(100) under "
     f"PGD(Xent), whose gradient is 0 at {blind:.2f} of the steps, and {cw} under PGD(CW)."
-  ) in _prose("README.md")
+  ) in prose("README.md")

@@ -2,13 +2,9 @@
 
 import numpy as np
 import published_columns
-from published_columns import FILES
+from published_columns import prose
 
 from orjax import records
-
-
-def _prose(name):
-  return " ".join(FILES[name].read_text().split())
 
 
 def test_what_is_said_of_the_rivals_on_cifar10():
@@ -17,7 +13,7 @@ def test_what_is_said_of_the_rivals_on_cifar10():
   load = lambda name: published_columns.load(f"figure10_cifar10/{name}").records
   wide = [r for r in load("wide_output_noise") if r["strength"] == 1e-4]
   loud = [r for r in load("output_noise") if r["strength"] == 5.76e-2]
-  said = _prose("figure10_cifar10")
+  said = prose("figure10_cifar10")
   assert (
     f"at variance 1e-4 he takes {fell(load('wide_rse_0.0001'))} of 20 images of the "
     f"self-ensembling network and {fell(wide)} of 20 through output noise"
@@ -27,7 +23,7 @@ def test_what_is_said_of_the_rivals_on_cifar10():
     published_columns.load(f"figure10_cifar10/{name}").accuracy[key]["accuracy"]
     for name, key in (("rse_0.0576", "0.24"), ("output_noise", "0.0576"))
   ]
-  front = _prose("README.md")
+  front = prose("README.md")
   assert f"costs more accuracy ({cost[0]:.3f} instead of {cost[1]:.3f} at 5.76e-2)" in front
   assert (
     f"widens his probes takes {fell(load('wide_rse_0.0001'))} of 20 images of it, and "
@@ -44,7 +40,7 @@ def test_what_is_said_of_the_rivals_on_cifar10():
     for x in {r["setting"][loss] for r in rows}
   }
   (same,) = images
-  assert same.count(",") + 1 == 6 and "They are the same images." in _prose("controls_cifar10")
+  assert same.count(",") + 1 == 6 and "They are the same images." in prose("controls_cifar10")
 
 
 def test_the_zoo_at_one_accuracy():
@@ -61,7 +57,7 @@ def test_the_zoo_at_one_accuracy():
   others = [fell[name] for name in names if name != shrinks]
   on_labels = [fell[name]["pop_skip_jump"] for name in names if name not in alters]
   least = lambda attack: min(found[attack] for found in others)
-  said = _prose("defenses_digits")
+  said = prose("defenses_digits")
   for sentence in (
     f"All {len(names)} defenses",
     f"ZOO takes at most {max(x['zoo'] for x in sure)} of 20 images through every defense but one",
@@ -91,4 +87,4 @@ def test_the_first_four_of_the_zoo_on_mnist():
     f"{far['aaa_linear']}, {far['aaa_sine']}, {far['boundary_noise']} and "
     f"{far['calibrated_noise']} where it ends at {far['none']} without a defense, and QL as "
     "published 0 through three of them."
-  ) in _prose("defenses_mnist")
+  ) in prose("defenses_mnist")

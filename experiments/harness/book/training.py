@@ -160,13 +160,14 @@ FIGURE_17 = Row(
 _TRAINED = ("none", "pgd", "or", "pgd+or")
 
 
-def _table_2(network, data):
+def _table_2(network, data, num_images=10_000, minutes=900, folder=None):
   return tuple(
     Run(
       f"{network}_{how.replace('+', '_')}",
-      f"{_PGD} --dataset={data} --network={network} --trained_with={how} --num_images=10000 "
-      "--loss=xent --loss=cw",
-      900,
+      f"{_PGD} --dataset={data} --network={network} --trained_with={how} "
+      f"--num_images={num_images} --loss=xent --loss=cw",
+      minutes,
+      folder and f"{folder}_{how.replace('+', '_')}",
     )
     for how in _TRAINED
   )
@@ -186,16 +187,7 @@ TABLE_2 = Row(
       )
       for how, epochs in zip(_TRAINED, (50, 20, 50, 20))
     ),
-    "cpu": tuple(
-      Run(
-        f"resnet32_{how.replace('+', '_')}",
-        f"{_PGD} --dataset=cifar10 --network=resnet32 --trained_with={how} --num_images=200 "
-        "--loss=xent --loss=cw",
-        3,
-        f"table2/resnet32_short_{how.replace('+', '_')}",
-      )
-      for how in _TRAINED
-    ),
+    "cpu": _table_2("resnet32", "cifar10", 200, 3, "table2/resnet32_short"),
     "paper": (*_table_2("resnet32", "cifar10"), *_table_2("wide_resnet32_10", "cifar10")),
   },
   tuple(

@@ -1,5 +1,6 @@
 """The paper's Figures 10 and 11: noise on the output against random self-ensembling (RSE)."""
 
+from collections import Counter
 import pathlib
 
 import matplotlib.pyplot as plt
@@ -36,24 +37,24 @@ def draw(folders: list[Ledger], path: pathlib.Path) -> None:
   curves = _curves(folders)
   variances = sorted({variance for points in curves.values() for variance in points})
   names = style.labels([_words(key) for key in curves], "defense")
-  x = [style.strength_axis(ax, variances, "variance of the noise") for ax in (left, right)]
-  drawn = set()
-  for (key, points), name in zip(curves.items(), names):
-    defense = key[0]
+  for ax in (left, right):
+    x = style.strength_axis(ax, variances, "variance of the noise")
+  num_drawn = Counter()
+  for ((defense, _), points), name in zip(curves.items(), names):
     look = {"color": f"C{list(_DEFENSES).index(defense)}", "marker": "o"}
-    found = [records.summarise(points[variance][1]) for variance in sorted(points)]
+    places = [x[variance] for variance in sorted(points)]
+    sources, trials = zip(*(points[variance] for variance in sorted(points)))
+    found = [records.summarise(members) for members in trials]
     # The first attack of a defense is solid, a second one dashed, and so on.
-    line = ("-", "--", ":", "-.")[sum(other == defense for other, _ in drawn) % 4]
-    drawn.add(key)
-    places = [x[0][variance] for variance in sorted(points)]
+    line = ("-", "--", ":", "-.")[num_drawn[defense] % 4]
     label = f"{name} (n = {found[0]['num_trials']})"
     style.curve(left, places, found, "clean_success", label=label, linestyle=line, **look)
-    if line == "-":
-      known = [ledgers.accuracy(*points[variance][0]) for variance in sorted(points)]
+    if not num_drawn[defense]:
+      known = [ledgers.accuracy(*source) for source in sources]
       rates, low, high = np.array([(k["accuracy"], *k["interval"]) for k in known]).T
-      places = [x[1][variance] for variance in sorted(points)]
       right.plot(places, rates, label=_DEFENSES[defense][0], **look)
       right.fill_between(places, low, high, color=look["color"], alpha=0.15, linewidth=0)
+    num_drawn[defense] += 1
   record = folders[0].records[0]
   left.set(ylim=(-0.03, 1.03), ylabel="rate, 95 % interval")
   left.set_title(f"{record['attack'].upper()} fools the model, {record['dataset']}", fontsize=10)
