@@ -154,10 +154,14 @@ def test_what_is_said_of_starts_that_cost_nothing_and_of_longer_probes():
 
   wide, clean, mimic = fell("bandits/wide"), fell("square/transferred"), fell("square/mimic")
   plain, votes = fell("evolution/published"), fell("evolution/votes")
+  spsa, long_probes = fell("spsa/published"), fell("spsa/wide")
   cached = fell("square/published")
   said = prose("panel_mnist")
   for sentence in (
     f"it takes {wide[1]} at 1e-6 and {wide[2]} at 1e-4, more than its {wide[0]} without noise",
+    f"{spsa[0]} images without noise, {spsa[1]} at 1e-6, {spsa[2]}, {spsa[3]} and {spsa[4]} at "
+    "1e-4, 1e-2 and 5.76e-2 as published; with probes ten times as long and votes "
+    f"{', '.join(map(str, long_probes[:4]))} and {long_probes[4]}.",
     f"already a success on {fell('square/transferred', first=True)[0]} of 100 images",
     f"{clean[2]} at 1e-4, {clean[3]} and {clean[4]} at 1e-2 and 5.76e-2, as published",
     f"begins with {fell('square/mimic', first=True)[0]} successes and ends at {mimic[2]}, "
