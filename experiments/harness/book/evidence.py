@@ -144,11 +144,11 @@ def blind(run: str, **where: Any) -> Reader:
 
 
 def loss_at_the_end(run: str, **where: Any) -> Reader:
-  """The mean loss at the last step of traced trials; see `success`."""
+  """The mean of the loss that PGD raises at the last step of traced trials; see `success`."""
 
   def read(folders):
     traces = _those(ledgers.traces(ledgers.load(folders[run])), where)
-    return mean([trace["losses"][-1] for trace in traces])
+    return mean([-trace["losses"][-1] for trace in traces])  # attacks lower, as the traces do
 
   return read
 
