@@ -86,7 +86,7 @@ SHOWN = {
   ("decision_mnist", 0): Shown(
     [
       of(f"decision_mnist/{attack}", strength=x)
-      for attack in ("hop_skip_jump", "pop_skip_jump")
+      for attack in ("hop_skip_jump", "pop_skip_jump", "label_only")
       for x in _VARIANCES
     ],
     [None, None, *map(Column, (CLAIMED, CLEAN, DEFENDED, distance, accuracy))],
@@ -139,19 +139,19 @@ SHOWN = {
     ],
   ),
   ("figure2_mnist", 0): Shown(
-    [of(f"figure2_mnist/{x}", strength=1e-4) for x in ("untargeted", "targeted")],
+    [of(f"figure2_mnist/{x}", strength=1e-4) for x in ("untargeted_100", "targeted_50")],
     [None, None, Column(lambda found: f"{CLEAN(found)}, {len(found.trials)} images")],
   ),
   ("figure3_mnist", 0): Shown(
     [{"num_samples": k} for k in (1, 10, 50, 100)],
-    [None, *(Column(clean_and_claimed, of(f"figure3_mnist/{x}")) for x in ("adam", "newton"))],
+    [None, *(Column(clean_and_claimed, of(f"figure3_mnist/{x}_50")) for x in ("adam", "newton"))],
   ),
   ("figure4_cifar10", 0): Shown(
-    [of("figure4_cifar10", **loss) for loss in (_XENT, _CW)],
+    [of("figure4_cifar10/short", loss=x) for x in ("xent", "cw", "cw_unbounded")],
     [None, Column(under_attack), Column(number("zero_gradients"))],
   ),
   ("figure5_mnist", 0): Shown(
-    [of("figure5_mnist/untargeted", strength=x) for x in _VARIANCES],
+    [of("figure5_mnist/untargeted_100", strength=x) for x in _VARIANCES],
     [
       *(None, Column(CLAIMED), Column(CLEAN)),
       *map(Column, map(number, ("defended_success_rate", "l2"))),
@@ -161,7 +161,7 @@ SHOWN = {
     [of("figure6_mnist/untargeted", strength=x) for x in _VARIANCES[1:]], [None, *_AVERAGED]
   ),
   ("figure7_mnist", 0): Shown(
-    [of("figure7_mnist", spacing=h) for h in (1e-4, 1e-3, 1e-2, 1e-1, 1.0)],
+    [of("figure7_mnist/spacings_50", spacing=h) for h in (1e-4, 1e-3, 1e-2, 1e-1, 1.0)],
     [None, *(Column(clean_and_distance, {"strength": x}) for x in (0.0, 0.01))],
   ),
   ("headline_mnist", 0): Shown(
@@ -262,6 +262,14 @@ SHOWN = {
       *(None, Column(lambda found: str(len(found.trials)))),
       *map(Column, (CLAIMED, CLEAN, distance, accuracy)),
       None,
+    ],
+  ),
+  ("table3_imagenet", 0): Shown(
+    [of(f"table3_imagenet/{x}") for x in ("undefended", "xie", "output_noise")],
+    [
+      *(None, Column(CLAIMED), Column(CLEAN)),
+      *map(Column, map(number, ("defended_success_rate", "noise_error_rate"))),
+      *(Column(distance), Column(accuracy), None),
     ],
   ),
   ("table3_mnist", 0): Shown(

@@ -64,7 +64,7 @@ def test_committed_records_of_a_gpu_are_gone_on_with_anywhere(monkeypatch):
     if not set(manifest["about"].get("devices", [])) <= {"cpu"}:
       found += 1
       assert named == manifest["request"]["slots_per_device"], each.folder
-  assert found == 7
+  assert found == 18
 
 
 @pytest.mark.parametrize("row", book.ROWS, ids=lambda row: row.name)
@@ -131,6 +131,11 @@ def test_readers_choose_their_trials(tmp_path):
   assert evidence.standing("pgd", loss="cw")(folders).value == 0
   assert evidence.accuracy("pgd", loss="cw")(folders) == Measured(0.8, 0.79, 0.81, 1000)
   assert evidence.blind("zoo", strength=0.0)(folders).value == 0
+  # What is traced is what the attack lowers: the paper's loss, which it raises, is the opposite.
+  common = {"index": 0, "strength": 0.0, "num_samples": 1, "setting": {"loss": "xent"}}
+  trials = [{**common, "losses": [-1.0, -x], "without_noise": [-1.0, -x]} for x in (3.0, 5.0)]
+  records.write_traces(folders["pgd"], 2, trials)
+  assert evidence.loss_at_the_end("pgd", loss="xent")(folders).value == 4
   for missing in (evidence.success("zoo", strength=0.5), evidence.success("nothing")):
     assert evidence.judged(Claim("it", missing), folders).agreement == "not run"
 

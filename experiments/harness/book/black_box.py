@@ -9,6 +9,7 @@ from harness.report import paper
 
 _ONE_C = "--trade_off=3 --binary_search_steps=1"
 _TINY_ZOO = f"blackbox_attacks {_ONE_C} --max_steps=60"
+_VARIANCES = "--variance=0 --variance=1e-6 --variance=1e-4 --variance=1e-2 --variance=5.76e-2"
 _PAPER = "--num_images=100 --num_runs=30"
 _MOBILENET = "--model=experiments/examples/mobilenet.py:mobilenet_075_224"
 
@@ -28,7 +29,7 @@ FIGURE_2 = Row(
       on_mnist.TARGETED,
       Run(
         "cifar10",
-        f"blackbox_attacks --dataset=cifar10 {on_mnist.VARIANCES} --num_images=8 --trade_off=0.5 "
+        f"blackbox_attacks --dataset=cifar10 {_VARIANCES} --num_images=8 --trade_off=0.5 "
         "--binary_search_steps=1 --max_queries=160000",
         120,
         "figure2_cifar10/untargeted",
@@ -36,9 +37,7 @@ FIGURE_2 = Row(
     ),
     "paper": tuple(
       Run(
-        f"{prefix}{name}",
-        f"blackbox_attacks --dataset={data} {flag}{on_mnist.VARIANCES} {_PAPER}",
-        minutes,
+        f"{prefix}{name}", f"blackbox_attacks --dataset={data} {flag}{_VARIANCES} {_PAPER}", minutes
       )
       for data, prefix, minutes in (("mnist", "", 200), ("cifar10", "cifar10_", 900))
       for name, flag in (("untargeted", ""), ("targeted", "--targeted "))
@@ -87,9 +86,10 @@ FIGURE_3 = Row(
     "cpu": tuple(
       Run(
         solver,
-        f"blackbox_attacks --flagfile=experiments/flagfiles/figure3_{solver}.flags",
-        8,
-        f"figure3_mnist/{solver}",
+        f"blackbox_attacks --flagfile=experiments/flagfiles/figure3_{solver}.flags "
+        "--slots_per_device=50",
+        40,
+        f"figure3_mnist/{solver}_50",
       )
       for solver in ("adam", "newton")
     ),
@@ -130,9 +130,9 @@ FIGURE_12 = Row(
     "cpu": (
       Run(
         "untargeted",
-        "blackbox_attacks --flagfile=experiments/flagfiles/figure12.flags",
-        12,
-        "figure12_mnist/untargeted",
+        "blackbox_attacks --flagfile=experiments/flagfiles/figure12.flags --slots_per_device=50",
+        60,
+        "figure12_mnist/untargeted_50",
       ),
     ),
     "paper": tuple(

@@ -37,9 +37,9 @@ FIGURE_7 = Row(
     "cpu": (
       Run(
         "spacings",
-        "blackbox_attacks --flagfile=experiments/flagfiles/figure7.flags",
-        12,
-        "figure7_mnist",
+        "blackbox_attacks --flagfile=experiments/flagfiles/figure7.flags --slots_per_device=50",
+        120,
+        "figure7_mnist/spacings_50",
       ),
     ),
     "paper": (

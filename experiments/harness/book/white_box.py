@@ -23,9 +23,9 @@ FIGURE_5 = Row(
     "cpu": (
       Run(
         "untargeted",
-        "whitebox_attacks --flagfile=experiments/flagfiles/figure5.flags",
-        9,
-        "figure5_mnist/untargeted",
+        "whitebox_attacks --flagfile=experiments/flagfiles/figure5.flags --slots_per_device=100",
+        36,
+        "figure5_mnist/untargeted_100",
       ),
     ),
     "paper": tuple(

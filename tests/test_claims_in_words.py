@@ -1,0 +1,60 @@
+"""What the README says of the paper's claims, recomputed from the committed ledgers."""
+
+import published_columns
+from published_columns import CLEAN
+from published_columns import Column
+from published_columns import of
+from published_columns import prose
+
+
+def _fooled(folder, count, **wanted):
+  """The share of `count` images that fool the undefended network, with its interval."""
+  found = published_columns.group(of(folder, **wanted), Column(CLEAN))
+  assert len(found.trials) == count
+  return CLEAN(found)
+
+
+def test_what_is_said_of_zoo():
+  untargeted, targeted = "figure2_mnist/untargeted_100", "figure2_mnist/targeted_50"
+  said = prose("README.md")
+  for strength in (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 5.76e-2):
+    assert (
+      f"It fools {_fooled(untargeted, 100, strength=strength)} of 100 images of MNIST and "
+      f"{_fooled(targeted, 50, strength=strength)} of 50 with a target, without noise 1.00 and "
+      "1.00;"
+    ) in said
+  for folder, count in ((untargeted, 100), (targeted, 50)):
+    assert _fooled(folder, count, strength=0.0).startswith("1.00 ")
+  accuracies = [published_columns.load(untargeted).accuracy[x]["accuracy"] for x in ("0", "0.0001")]
+  assert accuracies == [0.9927, 0.9927] and "the accuracy is 0.9927 with and without" in said
+
+
+def test_what_is_said_of_averaging():
+  newton = published_columns.group(
+    of("figure3_mnist/newton_50", strength=1.0, num_samples=100), Column(CLEAN)
+  )
+  adam = _fooled("figure12_mnist/untargeted_50", 50, strength=1e-4, num_samples=100)
+  assert len(newton.trials) == 50
+  assert (
+    f"100 answers a point fool {adam} of 50 images at 1e-4 with Adam; with Newton's solver at "
+    f"variance 1 they fool {CLEAN(newton)}, at a mean l2 of {newton.summary['l2']:.1f}:"
+  ) in prose("README.md")
+
+
+def test_what_is_said_of_other_attacks():
+  panel = lambda each, strength: _fooled(f"panel_mnist/{each}", 100, strength=strength)
+  ql, bandits = "ql/published", "bandits/published"
+  assert (
+    f"{panel(ql, 1e-4)} and {panel(bandits, 1e-4)} of 100 images of MNIST at 1e-4, "
+    f"{panel(ql, 1e-2)} and {panel(bandits, 1e-2)} at 1e-2 (without noise {panel(ql, 0.0)[:4]} and "
+    f"{panel(bandits, 0.0)[:4]}); with long probes Bandits fools {panel('bandits/wide', 1e-4)} at"
+  ) in prose("README.md")
+  white = lambda strength: _fooled("figure5_mnist/untargeted_100", 100, strength=strength)
+  assert (
+    f"fools {white(1e-4)} of 100 images at 1e-4 and {white(1e-2)} at 1e-2 (without noise "
+    f"{white(0.0)[:4]})"
+  ) in prose("README.md")
+  afar = _fooled("informed_mnist/carlini_wagner", 20, strength=1e-4)
+  assert afar.startswith("1.00 ") and "A linear margin from afar has 20 of 20." in prose(
+    "README.md"
+  )
