@@ -35,7 +35,7 @@ def draw(folders: list[Ledger], path: pathlib.Path) -> None:
   for ax, (ledger, members), title in zip(axes.flat, panels, titles):
     _draw_panel(ax, members)
     ax.set(xlabel=ledger.axis, ylim=(0, 1.05), title=title)
-    ax.legend(fontsize=7)
+    ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=5)
   axes[0, 0].set_ylabel("fools the clean model, 95 % interval")
   style.save(figure, path)
 
