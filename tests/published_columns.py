@@ -30,6 +30,11 @@ def prose(name: str) -> str:
   return " ".join(FILES[name].read_text().split())
 
 
+def index() -> str:
+  """The index of all folders as one line."""
+  return " ".join((ROOT / "experiments" / "README.md").read_text().split())
+
+
 load = functools.cache(lambda folder: ledgers.load(RESULTS / folder))
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import published_columns
+from published_columns import index
 from published_columns import prose
 
 from harness.report import panel
@@ -11,10 +12,6 @@ from orjax import records
 
 def _trials(folder, strength):
   return [r for r in published_columns.load(folder).records if r["strength"] == strength]
-
-
-def _index():
-  return " ".join((published_columns.ROOT / "experiments" / "README.md").read_text().split())
 
 
 def _near(trials, *far):
@@ -101,14 +98,13 @@ def test_what_is_said_of_the_panel():
     f"{fell['rays/votes']} with votes."
   )
   assert said in prose("README.md")
-  index = _index()
   assert (
     f"QL as published takes {fell['ql/published']} images, SignHunter "
     f"{fell['sign_hunter/published']}, Square {fell['square/published']}, RayS "
     f"{fell['rays/published']}; those who know of the noise {fell['sign_hunter/sequential']} "
     f"(SignHunter), {fell['square/asked_again']} (Square), {fell['rays/votes']} (RayS), and within "
     f"l2 3.0 PopSkipJump {fell['decision/pop_skip_jump']} and informed NES {fell['nes/informed']}"
-  ) in index
+  ) in index()
   assert (
     f"{fell['ql/published']} of 100 at variance 1e-4; SignHunter and Square, which change the "
     f"image by several units at once, take {fell['sign_hunter/published']} and "
@@ -183,12 +179,11 @@ def test_what_is_said_of_the_panel_on_cifar10():
     for x, rows in trials.items()
     if fell[x] > 25
   }
-  index = _index()
   assert fell["square"] == fell["sign_hunter"]
   assert (
     f"Square and SignHunter {fell['square']}, SPSA {fell['spsa']}, RayS on labels {fell['rays']}, "
     f"Bandits {fell['bandits']}, QL {fell['ql']} |"
-  ) in index
+  ) in index()
   said = prose("panel_cifar10")
   for sentence in (
     f"need a median of {median['square']} and {median['sign_hunter']} queries, and Bandits leaves "
