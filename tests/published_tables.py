@@ -265,7 +265,10 @@ SHOWN = {
     ],
   ),
   ("table3_imagenet", 0): Shown(
-    [of(f"table3_imagenet/{x}") for x in ("undefended", "xie", "output_noise", "wide_xie")],
+    [
+      of(f"table3_imagenet/{x}")
+      for x in ("undefended", "xie", "output_noise", "wide_xie", "wide_output_noise")
+    ],
     [
       *(None, Column(CLAIMED), Column(CLEAN)),
       *map(Column, map(number, ("defended_success_rate", "noise_error_rate"))),
