@@ -44,6 +44,20 @@ def test_what_is_said_of_the_rivals_on_cifar10():
   assert same.count(",") + 1 == 6 and "They are the same images." in prose("controls_cifar10")
 
 
+def test_what_is_said_of_the_rivals_on_imagenet():
+  names = ("undefended", "xie", "output_noise")
+  folders = {x: published_columns.load(f"table3_imagenet/{x}") for x in names}
+  fell = {x: sum(r["clean_success"] for r in each.records) for x, each in folders.items()}
+  assert {len(each.records) for each in folders.values()} == {10} and fell["xie"] == 0
+  (plain,), (xie,), (noise,) = (
+    [found["accuracy"] for found in folders[x].accuracy.values()] for x in names
+  )
+  assert (
+    f"{fell['output_noise']} of 10 images each and {fell['undefended']} without, at "
+    f"{plain - xie:.3f} of accuracy instead of {plain - noise:.3f} "
+  ) in prose("README.md")
+
+
 def test_the_zoo_at_one_accuracy():
   """What is said of all defenses of digits, from the ledger of every cell."""
   folder = published_columns.RESULTS / "defenses_digits"
