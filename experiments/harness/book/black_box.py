@@ -1,6 +1,6 @@
 """Figures and tables about attackers who only ask."""
 
-from harness.book import on_mnist
+from harness.book import common
 from harness.book.evidence import success
 from harness.book.rows import Claim
 from harness.book.rows import Row
@@ -24,17 +24,7 @@ FIGURE_2 = Row(
       Run("untargeted", f"{_TINY_ZOO} --num_images=4 --variance=0 --variance=1e-4", 0.7),
       Run("targeted", f"{_TINY_ZOO} --num_images=3 --targeted --variance=0 --variance=1e-4", 0.5),
     ),
-    "cpu": (
-      on_mnist.UNTARGETED,
-      on_mnist.TARGETED,
-      Run(
-        "cifar10",
-        f"blackbox_attacks --dataset=cifar10 {_VARIANCES} --num_images=8 --trade_off=0.5 "
-        "--binary_search_steps=1 --max_queries=160000",
-        120,
-        "figure2_cifar10/untargeted",
-      ),
-    ),
+    "cpu": (common.UNTARGETED, common.TARGETED, common.ON_CIFAR10),
     "paper": tuple(
       Run(
         f"{prefix}{name}", f"blackbox_attacks --dataset={data} {flag}{_VARIANCES} {_PAPER}", minutes

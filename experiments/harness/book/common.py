@@ -1,4 +1,4 @@
-"""ZOO on the published network of MNIST: runs that several rows share."""
+"""ZOO on the published networks: runs that several rows share."""
 
 from harness.book.rows import Run
 
@@ -20,4 +20,11 @@ TARGETED = Run(
   "--trade_off=10 --targeted --slots_per_device=50",
   110,
   "figure2_mnist/targeted_50",
+)
+ON_CIFAR10 = Run(
+  "cifar10",
+  "blackbox_attacks --dataset=cifar10 --num_images=20 --trade_off=0.5 --binary_search_steps=1 "
+  "--variance=0 --variance=0.0001 --variance=0.01 --variance=0.0576 --slots_per_device=10",
+  70,
+  "figure10_cifar10/output_noise",
 )
