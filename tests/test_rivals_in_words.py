@@ -58,15 +58,25 @@ def test_what_is_said_of_the_rivals_on_imagenet():
   ) in prose("README.md")
 
 
+def _compared(name, *attacks):
+  """Records by defense, none among them, and attack; how many fell; the defenses but none."""
+  folder = published_columns.RESULTS / name
+  ledgers = {
+    path.name: {x: records.read(path / x) for x in attacks}
+    for path in sorted(folder.iterdir())
+    if path.is_dir()
+  }
+  fell = {
+    defense: {x: sum(r["clean_success"] for r in rows) for x, rows in each.items()}
+    for defense, each in ledgers.items()
+  }
+  return ledgers, fell, [defense for defense in ledgers if defense != "none"]
+
+
 def test_the_zoo_at_one_accuracy():
   """What is said of all defenses of digits, from the ledger of every cell."""
-  folder = published_columns.RESULTS / "defenses_digits"
-  names = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "none")
   attacks = ("zoo", "ql", "bandits", "square", "pop_skip_jump", "informed_nes")
-  fell = {
-    name: {x: sum(r["clean_success"] for r in records.read(folder / name / x)) for x in attacks}
-    for name in names
-  }
+  _, fell, names = _compared("defenses_digits", *attacks)
   shrinks, alters = "resize_pad", ("resize_pad", "confidence_gate", "uint8_input")
   sure = [fell[name] for name in names if name != "boundary_noise"]
   others = [fell[name] for name in names if name != shrinks]
@@ -88,16 +98,7 @@ def test_the_zoo_at_one_accuracy():
 
 def test_the_zoo_on_mnist():
   """What is said of all defenses of MNIST, from the ledger of every cell."""
-  folder = published_columns.RESULTS / "defenses_mnist"
-  names = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "none")
-  ledgers = {
-    name: {x: records.read(folder / name / x) for x in ("zoo", "ql", "bandits", "informed_nes")}
-    for name in ("none", *names)
-  }
-  fell = {
-    name: {x: sum(r["clean_success"] for r in rows) for x, rows in each.items()}
-    for name, each in ledgers.items()
-  }
+  ledgers, fell, names = _compared("defenses_mnist", "zoo", "ql", "bandits", "informed_nes")
   far = {
     name: np.mean([r["l2"] for r in each["informed_nes"] if r["clean_success"]])
     for name, each in ledgers.items()

@@ -21,10 +21,13 @@ TARGETED = Run(
   110,
   "figure2_mnist/targeted_50",
 )
+ZOO_ON_CIFAR10 = (
+  "blackbox_attacks --dataset=cifar10 --num_images=20 --trade_off=0.5 --binary_search_steps=1"
+)
 ON_CIFAR10 = Run(
   "cifar10",
-  "blackbox_attacks --dataset=cifar10 --num_images=20 --trade_off=0.5 --binary_search_steps=1 "
-  "--variance=0 --variance=0.0001 --variance=0.01 --variance=0.0576 --slots_per_device=10",
+  f"{ZOO_ON_CIFAR10} --variance=0 --variance=0.0001 --variance=0.01 --variance=0.0576 "
+  "--slots_per_device=10",
   70,
   "figure10_cifar10/output_noise",
 )

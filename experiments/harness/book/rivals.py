@@ -18,33 +18,43 @@ def _stddev(variance):
   return f"{variance**0.5:g}"
 
 
-def _self_ensembling(folder, zoo, noisy, minutes, minutes_noisy):
-  """Output noise swept on one network, and a network of self-ensembling for each variance."""
+def _output_noise(folder, zoo, minutes):
+  """Output noise swept on one network."""
   swept = " ".join(f"--variance={variance:g}" for variance in (0, *_VARIANCES))
-  return (
-    Run("output_noise", f"{zoo} {swept}", minutes, f"{folder}/output_noise"),
-    *(
-      Run(
-        f"rse_{variance:g}",
-        f"{zoo} --trained_with=rse --stddev={_stddev(variance)}{noisy}",
-        minutes_noisy,
-        f"{folder}/rse_{variance:g}",
-      )
-      for variance in _VARIANCES
-    ),
+  return Run("output_noise", f"{zoo} {swept}", minutes, f"{folder}/output_noise")
+
+
+def _ensembles(folder, zoo, noisy, minutes):
+  """A network of self-ensembling for each variance."""
+  return tuple(
+    Run(
+      f"rse_{variance:g}",
+      f"{zoo} --trained_with=rse --stddev={_stddev(variance)}{noisy}",
+      minutes,
+      f"{folder}/rse_{variance:g}",
+    )
+    for variance in _VARIANCES
   )
 
 
 _ON_CIFAR10 = "blackbox_attacks --dataset=cifar10"
+_IN_THE_PAPER = f"{_ON_CIFAR10} {_PAPER}"
 # Ten answers of an ensemble make one.
 _TEN = " --ensemble=10"
-_C10 = f"{_ON_CIFAR10} --num_images=20 --trade_off=0.5 --binary_search_steps=1"
-# Their records are a GPU's, which has other numbers of slots by default.
-_, *_ENSEMBLES = _self_ensembling("figure10_cifar10", _C10, f"{_TEN} --slots_per_device=1", 70, 200)
 _RSE = {
-  "tiny": _self_ensembling("figure10", _TINY_ZOO, " --num_epochs=20", 0.7, 0.7),
-  "cpu": (common.ON_CIFAR10._replace(name="output_noise"), *_ENSEMBLES),
-  "paper": _self_ensembling("figure10", f"{_ON_CIFAR10} {_PAPER}", _TEN, 900, 9000),
+  "tiny": (
+    _output_noise("figure10", _TINY_ZOO, 0.7),
+    *_ensembles("figure10", _TINY_ZOO, " --num_epochs=20", 0.7),
+  ),
+  # The records are a GPU's, which has other numbers of slots by default.
+  "cpu": (
+    common.ON_CIFAR10._replace(name="output_noise"),
+    *_ensembles("figure10_cifar10", common.ZOO_ON_CIFAR10, f"{_TEN} --slots_per_device=1", 200),
+  ),
+  "paper": (
+    _output_noise("figure10", _IN_THE_PAPER, 900),
+    *_ensembles("figure10", _IN_THE_PAPER, _TEN, 9000),
+  ),
 }
 
 FIGURE_10 = Row(
