@@ -1,4 +1,4 @@
-"""Draws that only some trials need: which are made, and that their bits are those of jax.random."""
+"""Draws of attacks: what only some trials need is made for those; bits are those of jax.random."""
 
 import jax
 import jax.numpy as jnp
@@ -12,20 +12,20 @@ from orjax.attacks.steps import draws
 @pytest.mark.parametrize("shape", [(), (1,), (7, 3), (1, 28, 28, 1), (5, 33)])
 def test_normals_are_those_of_jax_bit_for_bit(shape):
   keys = jax.random.split(jax.random.key(3), 40)
-  found = jax.jit(jax.vmap(lambda key: draws.normal_where(jnp.array(True), key, shape)))(keys)
+  found = jax.jit(jax.vmap(lambda key: draws.normal(key, shape)))(keys)
   np.testing.assert_array_equal(found, jax.vmap(lambda key: jax.random.normal(key, shape))(keys))
 
 
 def test_a_key_of_another_generator_draws_what_jax_draws():
   key = jax.random.key(3, impl="rbg")
-  found = draws.normal_where(jnp.array(True), key, (6,))
+  found = draws.normal(key, (6,))
   np.testing.assert_array_equal(found, jax.random.normal(key, (6,)))
 
 
 def test_the_generator_of_before_2025_draws_what_jax_draws():
   with jax.threefry_partitionable(False):
     key = jax.random.key(3)
-    found = draws.normal_where(jnp.array(True), key, (7,))
+    found = draws.normal(key, (7,))
     np.testing.assert_array_equal(found, jax.random.normal(key, (7,)))
 
 

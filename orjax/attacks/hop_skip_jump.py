@@ -175,9 +175,7 @@ def _hop_skip_jump(objective, start, numbers):
     on_line = lambda norm: jax.vmap(boundary.between, in_axes=(None, None, 0, None))(
       image, state.outer, shares, norm
     )
-    directions = boundary.unit_directions(
-      state.phase == _PROBE, direction_key, num_rows, shape, norm
-    )
+    directions = boundary.unit_directions(direction_key, num_rows, shape, norm)
     probes = jnp.clip(state.point[None] + state.length * directions, 0, 1)
     by_phase = (begun, on_line("l2"), on_line(norm), probes, _steps(state, num_rows))
     images = jnp.clip(jax.lax.select_n(state.phase, *by_phase), 0, 1)

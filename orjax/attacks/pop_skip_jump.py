@@ -231,9 +231,7 @@ def _pop_skip_jump(objective, start, rule, numbers):
     )
     point = _point(state, image, norm)
     length = _probe_length(point, image, norm)
-    directions = boundary.unit_directions(
-      state.phase == _PROBE, direction_key, num_rows, shape, norm
-    )
+    directions = boundary.unit_directions(direction_key, num_rows, shape, norm)
     probes = jnp.clip(point[None] + length * directions, 0, 1)
     by_phase = (alike(state.outer), on_line, alike(_candidate(state, image, numbers)), probes)
     images = jnp.clip(jax.lax.select_n(state.phase, *by_phase), 0, 1)
@@ -262,7 +260,7 @@ def _pop_skip_jump(objective, start, rule, numbers):
     success = (new.distance <= limit) & jnp.isfinite(new.distance)
     over = (new.iteration > numbers.num_iterations) & (new.phase == _PROBE)
     finished = over | (success if numbers.radius is not None else False)
-    reached = boundary.distance(image, new.adversarial, norm)
+    reached = jnp.where(jnp.isfinite(new.distance), new.distance, 0)
     return new, ask_tell.report(ask_tell.known(reached, rows), success, finished)
 
   return AskTell(init, ask, tell)

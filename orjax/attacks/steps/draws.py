@@ -1,8 +1,4 @@
-"""Random numbers that only some trials of a batch need in a step.
-
-Under `vmap` a `lax.cond` makes both branches in every step. A loop that runs once or never does
-not, and what it makes is made once: XLA fuses a draw into each of its readers otherwise.
-"""
+"""Random numbers made once: XLA makes a draw again for each of its readers otherwise."""
 
 from collections.abc import Callable
 import math
@@ -21,7 +17,11 @@ _LOW = np.nextafter(np.float32(-1), np.float32(0))
 def where(
   condition: jax.Array, draw: Callable[[Key], jax.Array], key: Key, other: jax.Array
 ) -> jax.Array:
-  """`draw(key)` where a condition [] holds, else `other`; costs nothing if it holds in no trial."""
+  """`draw(key)` where a condition [] holds, else `other`; costs nothing if it holds in no trial.
+
+  Under `vmap` a `lax.cond` makes both branches in every step. A loop that runs once or never
+  does not.
+  """
 
   def make(carry):
     _, key, _ = carry
@@ -31,12 +31,12 @@ def where(
   return jax.lax.while_loop(lambda carry: carry[0], make, (condition, key, other))[2]
 
 
-def normal_where(condition: jax.Array, key: Key, shape: tuple[int, ...]) -> jax.Array:
-  """`jax.random.normal(key, shape)`, bit for bit, where a condition [] holds.
+def normal(key: Key, shape: tuple[int, ...]) -> jax.Array:
+  """`jax.random.normal(key, shape)`, bit for bit, made once however many read it.
 
-  Elsewhere it means nothing. On CPUs `jax.random` runs the rounds of its generator one by one
-  over whole arrays, on one core; here they are one loop. Keys of another generator than JAX's
-  own, or as it was before 2025 (`jax_threefry_partitionable`), are left to `jax.random`.
+  On CPUs `jax.random` runs the rounds of its generator one by one over whole arrays, on one
+  core; here they are one loop. Keys of another generator than JAX's own, or as it was before
+  2025 (`jax_threefry_partitionable`), are left to `jax.random`.
 
   References:
     Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3".
@@ -44,9 +44,8 @@ def normal_where(condition: jax.Array, key: Key, shape: tuple[int, ...]) -> jax.
   usual = jax.random.key_impl(key) == "threefry2x32" and jax.config.jax_threefry_partitionable
   if not usual:
     return jax.random.normal(key, shape, jnp.float32)
-  none = jnp.zeros(shape, jnp.uint32)
-  bits = where(condition, lambda key: _bits(key, shape), key, none)
-  return np.float32(math.sqrt(2)) * jax.lax.erf_inv(_uniform(bits))
+  once = jax.lax.optimization_barrier
+  return once(np.float32(math.sqrt(2)) * jax.lax.erf_inv(_uniform(once(_bits(key, shape)))))
 
 
 def _bits(key, shape):
