@@ -86,7 +86,7 @@ SHOWN = {
   ("decision_mnist", 0): Shown(
     [
       of(f"decision_mnist/{attack}", strength=x)
-      for attack in ("hop_skip_jump", "pop_skip_jump", "label_only")
+      for attack in ("hop_skip_jump", "pop_skip_jump", "label_only", "partial_information")
       for x in _VARIANCES
     ],
     [None, None, *map(Column, (CLAIMED, CLEAN, DEFENDED, distance, accuracy))],
