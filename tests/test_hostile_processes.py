@@ -11,6 +11,7 @@ import time
 import mains
 import pytest
 
+from harness import app
 from harness import limits
 from harness import locks
 from orjax import records
@@ -205,7 +206,6 @@ def test_a_partner_that_dies_is_one_sentence_and_the_folder_resumes(shared, tmp_
   ],
 )
 def test_processes_that_cannot_be_are_refused(flags, message):
-  from harness import app
   from harness import request
 
   with pytest.raises(ValueError, match=message):
@@ -252,6 +252,24 @@ def test_no_git_is_needed(shared, tmp_path):
   )
   assert found.returncode == 0, found.stderr
   assert records.read_manifest(str(tmp_path))["about"]["git_commit"] == ""
+
+
+def test_results_that_are_made_again_are_no_other_code(tmp_path, monkeypatch):
+  code, result = (tmp_path / "experiments" / x for x in ("harness/app.py", "results/a/table.md"))
+  for path in (code, result):
+    path.parent.mkdir(parents=True)
+    path.write_text("as committed")
+  git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+  for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "All"]):
+    subprocess.run([*git, *words], check=True)
+  monkeypatch.setattr(app, "__file__", str(code))
+  commit = app.about()["git_commit"]
+  assert commit
+  result.unlink()
+  (tmp_path / "notes").write_text("not committed")
+  assert app.about()["git_commit"] == commit
+  code.write_text("altered")
+  assert app.about()["git_commit"] == f"{commit}-dirty"
 
 
 def test_closed_and_ascii_outputs_lose_nothing(shared, tmp_path):

@@ -188,6 +188,23 @@ def test_manifest_refuses_another_request(tmp_path):
     records.check_manifest(tmp_path, {"seed": 0, "strength": [0.0]}, {})
 
 
+def test_a_manifest_says_who_continues(tmp_path):
+  gpu = {"devices": ["gpu"], "versions": {"jax": "1"}, "axis": "stddev"}
+  cpu = {"devices": ["cpu"], "versions": {"jax": "1"}, "command": ["again"]}
+  records.check_manifest(tmp_path, {"seed": 0}, gpu)
+  records.note_continued(tmp_path, {**gpu, "command": ["again"]}, 3)
+  assert records.read_manifest(tmp_path)["about"] == gpu, "the same continues"
+  for _ in range(2):
+    records.note_continued(tmp_path, cpu, 64)
+  records.note_continued(tmp_path, gpu, 70)
+  made_by = lambda about: {name: about[name] for name in ("devices", "versions")}
+  assert records.read_manifest(tmp_path)["about"] == {
+    **gpu,
+    "continued": [{"num_records": 64, **made_by(cpu)}, {"num_records": 70, **made_by(gpu)}],
+  }
+  records.check_manifest(tmp_path, {"seed": 0}, {})
+
+
 def test_a_new_flag_locks_no_old_folder(tmp_path):
   records.check_manifest(tmp_path, {"seed": 0, "loss": ["cw"], "extinct": None}, {})
   request = {"seed": 0, "loss": "cw", "start": "image", "sizes": [], "clips": False}

@@ -308,9 +308,18 @@ def about(**facts) -> dict:
 
 
 def _commit():
-  """The commit of these files, or nothing where there is no git."""
-  command = ["git", "-C", str(pathlib.Path(__file__).parent), "describe", "--always", "--dirty"]
+  """The commit of these files, `-dirty` if they are others; nothing where there is no git.
+
+  Committed results are not code: to make them again makes no other code.
+  """
+  git = ["git", "-C", str(pathlib.Path(__file__).parent)]
+  altered = ["status", "--porcelain", "--untracked-files=no", "--", ":/"]
+  altered.append(":(top,exclude)experiments/results")
+  told = lambda *words: subprocess.run(
+    [*git, *words], capture_output=True, text=True, check=False
+  ).stdout.strip()
   try:
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    commit = told("describe", "--always")
+    return f"{commit}-dirty" if commit and told(*altered) else commit
   except OSError:
     return ""

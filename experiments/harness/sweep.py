@@ -371,6 +371,8 @@ def _attack_model(asked, model, others, test, variants, defense, strengths):
   if model.endpoints and num_left:
     most = num_left * asked.attack.max_queries
     print(bill.estimate(num_left, most, asked.classifier.price_per_1000), flush=True)
+  if num_left and jax.process_index() == 0:
+    records.note_continued(asked.out, app.about(), num_tasks - num_left)
   _attack(asked, planned, todo, ledger, slots)
   if processes.wait_for_all("all trials are done"):
     _report(asked, planned)

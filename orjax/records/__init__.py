@@ -22,6 +22,7 @@ from orjax.records.ledger import Ledger
 from orjax.records.ledger import missing
 from orjax.records.ledger import read
 from orjax.records.manifest import check_manifest
+from orjax.records.manifest import note_continued
 from orjax.records.manifest import read_manifest
 from orjax.records.manifest import request_digest
 from orjax.records.manifest import SCHEMA
@@ -49,6 +50,7 @@ __all__ = [
   "make_folder",
   "missing",
   "modern",
+  "note_continued",
   "paired_interval",
   "picture_name",
   "read",

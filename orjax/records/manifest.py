@@ -14,6 +14,8 @@ from orjax.records.folder import write_json
 # The form of a manifest. The first, without a number, knew one defense, output noise.
 SCHEMA = 2
 _NAME = "manifest.json"
+# Of `about`: what else the records depend on, in their last bits at least.
+_MADE_BY = ("versions", "python", "git_commit", "devices", "prng", "xla_flags")
 # What the strength of a defense was, in ledgers of the first form.
 _AXES = {
   "none": "strength",
@@ -56,6 +58,33 @@ def check_manifest(
         f"{directory} holds records for {name}={had!r}, not "
         f"{now!r}: pass another --out or the flags in its manifest.json"
       )
+
+
+def note_continued(directory: str | os.PathLike, about: dict, num_records: int) -> None:
+  """Notes in a manifest who makes the records from here on, if not who made those so far.
+
+  Another device, version, commit or XLA flag is added to `about["continued"]`, a list in
+  order, each with the number of records that the folder held.
+
+  Args:
+    directory: with a manifest.
+    about: as of `check_manifest`.
+    num_records: finished trials so far.
+
+  Raises:
+    FileNotFoundError: the folder has no manifest.
+    ValueError: its manifest is damaged.
+    OSError: it cannot be written.
+  """
+  manifest = read_manifest(directory)
+  kept, now = manifest["about"], json.loads(json.dumps(about))
+  continued = kept.get("continued", [])
+  last = (continued or [kept])[-1]
+  made_by = {name: now[name] for name in _MADE_BY if name in now}
+  if made_by != {name: last[name] for name in _MADE_BY if name in last}:
+    continued = [*continued, {"num_records": num_records, **made_by}]
+    kept = {**kept, "continued": continued}
+    write_json(pathlib.Path(directory, _NAME), {**manifest, "about": kept})
 
 
 def _refuse_orphans(directory):

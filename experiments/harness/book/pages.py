@@ -151,8 +151,9 @@ def _hardware(chapters, out, scale):
     manifest = out / planned.folder / "manifest.json"
     if manifest.exists():
       about = files.read_json(manifest, advice="remove the folder").get("about", {})
-      devices = ", ".join(sorted(set(about.get("devices", []))))
-      found.add(f"{devices}, jax {about.get('versions', {}).get('jax', '?')}")
+      for made_by in (about, *about.get("continued", [])):
+        devices = ", ".join(sorted(set(made_by.get("devices", []))))
+        found.add(f"{devices}, jax {made_by.get('versions', {}).get('jax', '?')}")
   return "; ".join(sorted(found)) or "Nothing was run yet"
 
 
