@@ -181,6 +181,67 @@ def dlr() -> Objective:
 
 
 @factory
+def log_dlr() -> Objective:
+  """`dlr` of log probabilities: no scale of the logits behind an answer changes it.
+
+  The loss for a defense that scales its logits at random. Untargeted; of two classes the
+  difference of log probabilities. The log's argument is clamped as in `log_margin`.
+
+  Returns:
+    An `Objective` on probabilities.
+  """
+  ratio = dlr()
+
+  def loss(row, label):
+    row = jnp.log(jnp.maximum(row, 0) + LOG_FLOOR)
+    return ratio.loss(row, label) if row.shape[-1] > 2 else row[label] - rival(row, label)
+
+  return Objective(loss, achieved(False))
+
+
+@factory
+def label_probability(*, targeted: bool = False) -> Objective:
+  """The probability of the true class; of a target, its negative.
+
+  The noise of one entry, where a margin has that of two. Of answers that are labels alone it
+  is the label's share of the votes, as soon as answers are averaged or points spread.
+
+  Args:
+    targeted: whether the label is a target.
+
+  Returns:
+    An `Objective`.
+  """
+  sign = -1 if targeted else 1
+  return Objective(lambda row, label: sign * row[label], achieved(targeted))
+
+
+@factory
+def vote(*, targeted: bool = False) -> Objective:
+  """One vote: 0 for an answer whose top class is a success, 1 for another.
+
+  All that is left of answers an attacker trusts for nothing but their top class: the score of
+  label-only attacks, and steep only where probes are wide enough to cross a boundary.
+
+  Args:
+    targeted: whether the label is a target.
+
+  Returns:
+    An `Objective`. An answer that is no number gives a NaN loss.
+
+  References:
+    Ilyas et al. (2018a), section 2.4.
+  """
+  test = achieved(targeted)
+
+  def loss(row, label):
+    against = jnp.where(test(row, label), jnp.zeros((), row.dtype), jnp.ones((), row.dtype))
+    return jnp.where(jnp.isfinite(row).all(-1), against, jnp.nan)
+
+  return Objective(loss, test)
+
+
+@factory
 def margin(
   *, targeted: bool = False, confidence: float = 0.0, success_margin: float = 0.0
 ) -> Objective:

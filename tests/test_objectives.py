@@ -92,3 +92,29 @@ def test_cross_entropy_of_a_noisy_answer_looks_at_its_own_probability_only():
       wanted, rel=1e-5
     )
   assert objectives.cross_entropy().achieved(row, jnp.int32(1))
+
+
+def test_dlr_of_log_probabilities_does_not_see_a_scale_of_the_logits():
+  logits = np.array([3.0, 1.0, -0.5, 0.2])
+  found = [
+    _loss(objectives.log_dlr(), jax.nn.softmax(jnp.asarray(scale * logits)), 0)
+    for scale in (0.5, 1.0, 4.0)
+  ]
+  np.testing.assert_allclose(found, (3.0 - 1.0) / (3.0 - 0.2), rtol=1e-5)
+  assert _loss(objectives.log_dlr(), jax.nn.softmax(jnp.asarray(logits)), 1) < 0
+  np.testing.assert_allclose(_loss(objectives.log_dlr(), [0.8, 0.2], 0), np.log(4), rtol=1e-6)
+  assert np.isfinite(_loss(objectives.log_dlr(), [1.1, -0.1, 0.2], 0))
+  assert np.isnan(_loss(objectives.log_dlr(), [np.nan, 0.5, 0.5], 1))
+
+
+def test_the_probability_of_the_label_and_the_vote():
+  row = [0.6, 0.3, 0.1]
+  own, target = (objectives.label_probability(targeted=x) for x in (False, True))
+  np.testing.assert_allclose([_loss(own, row, 1), _loss(target, row, 1)], [0.3, -0.3])
+  own, target = (objectives.vote(targeted=x) for x in (False, True))
+  assert [_loss(own, row, label) for label in range(3)] == [1, 0, 0]
+  assert [_loss(target, row, label) for label in range(3)] == [0, 1, 1]
+  assert np.isnan(_loss(own, [np.nan, 1.0, 0.0], 0))
+  for objective in (own, objectives.label_probability(), objectives.log_dlr()):
+    assert objective.achieved(jnp.asarray(row), jnp.int32(1))
+    assert not objective.achieved(jnp.asarray(row), jnp.int32(0))

@@ -60,6 +60,15 @@ def test_square_begins_on_networks_of_the_attacker_s():
   )
 
 
+@pytest.mark.parametrize(
+  "name", ["margin", "cross_entropy", "log_dlr", "label_probability", "vote"]
+)
+def test_a_statistic_is_chosen_by_keyword(name):
+  [(_, found)] = _planned("blackbox_attacks", "--attack=square", f"--objective={name}")
+  wanted = getattr(objectives, name)()
+  assert found == attacks.square(wanted, radius=0.3, window_share=0.3)
+
+
 def test_rays_goes_on_to_the_nearest_boundary_in_no_ball():
   wanted = objectives.log_margin()
   asked = ("blackbox_attacks", "--dataset=mnist", "--attack=rays", "--lead=4")
@@ -111,6 +120,8 @@ def test_nes_on_little_information_comes_back_into_the_ball():
       (["--transfer_from=clean"], "--transfer_from=clean is for networks that orjax trains"),
       (["--transfer_from=mimic", "--transfer_from=mimic"], "--transfer_from names a value twice"),
       (["--transfer_from=mimic", "--norm=l2"], "--transfer_from moves in an l_inf ball"),
+      (["--objective=log_dlr", "--targeted"], "--objective=log_dlr is untargeted"),
+      (["--objective=vote", "--confidence=0.1"], "--confidence needs --objective=margin"),
     )
   ]
   + [

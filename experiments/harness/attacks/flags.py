@@ -60,8 +60,10 @@ OBJECTIVE = (
     "enum",
     None,
     "difference of log probabilities, of probabilities, or the "
-    "cross-entropy; the first, of QL and Bandits on ImageNet the last",
-    choices=("log_margin", "margin", "cross_entropy"),
+    "cross-entropy; the difference of logits ratio of log probabilities; the probability of the "
+    "true class or the target; one vote an answer; the first, of QL and Bandits on ImageNet the "
+    "cross-entropy",
+    choices=("log_margin", "margin", "cross_entropy", "log_dlr", "label_probability", "vote"),
   ),
   Option(
     "confidence",

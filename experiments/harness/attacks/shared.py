@@ -54,12 +54,21 @@ def objective(numbers: dict[str, Any], given: frozenset[str], targeted: bool) ->
     )
   for flag in ("confidence", "success_margin"):
     if numbers[flag]:
-      raise ValueError(f"--{flag} needs --objective=margin: log losses have none")
+      raise ValueError(f"--{flag} needs --objective=margin: other losses have none")
   if name == "log_margin":
     return objectives.log_margin(targeted=targeted, non_positive=numbers["non_positive"])
-  if name == "cross_entropy":
-    return objectives.cross_entropy(targeted=targeted)
-  raise ValueError(f"there is no objective {name!r}")
+  if name == "log_dlr":
+    if targeted:
+      raise ValueError("--objective=log_dlr is untargeted: leave out --targeted")
+    return objectives.log_dlr()
+  plain = {
+    "cross_entropy": objectives.cross_entropy,
+    "label_probability": objectives.label_probability,
+    "vote": objectives.vote,
+  }
+  if name not in plain:
+    raise ValueError(f"there is no objective {name!r}")
+  return plain[name](targeted=targeted)
 
 
 _HARDLY_EVER = "noise is hardly ever of the target's class"
