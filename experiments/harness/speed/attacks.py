@@ -26,6 +26,7 @@ from orjax.types import Attack
 BATCH_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
 NUM_SWEPT = 200  # trials of unequal length, of which the useful steps are counted
 _OBJECTIVE = objectives.log_margin()
+_NOWHERE = 1e-30  # a ball that no attack from afar comes back to
 
 
 class Endless(NamedTuple):
@@ -53,7 +54,8 @@ def endless(size: int) -> list[Endless]:
     Endless("ql", attacks.ql(never), 51),
     Endless("bandits", attacks.bandits(never, prior_size=8), 3),
     Endless("spsa", attacks.spsa(never, num_pairs=half, num_steps=10**9), 2 * half + 1),
-    Endless("label_only", attacks.label_only(never), 100),
+    Endless("label_only", attacks.label_only(chance, radius=_NOWHERE), 100),
+    Endless("partial_information", attacks.partial_information(chance, radius=_NOWHERE), 2),
     Endless("square", attacks.square(never), 1),
     Endless("sign_hunter", attacks.sign_hunter(never), 1),
     Endless("rays", attacks.rays(never), 1),
