@@ -37,8 +37,14 @@ def _lead():
     lambda lead: attacks.spsa(MARGIN, num_pairs=2, lead=lead),
     lambda lead: attacks.rays(MARGIN, lead=lead),
     lambda lead: attacks.pop_skip_jump(MARGIN, lead=lead),
+    lambda lead: attacks.label_only(MARGIN, num_pairs=2, num_proxies=2, lead=lead),
+    lambda lead: attacks.partial_information(objectives.cross_entropy(), num_pairs=2, lead=lead),
+    lambda lead: attacks.ql(MARGIN, num_pairs=2, confirmations=4 * lead + 1),
   ],
-  ids=["sequential", "cached", "sign_hunter", "spsa", "rays", "pop_skip_jump"],
+  ids=[
+    *("sequential", "cached", "sign_hunter", "spsa", "rays", "pop_skip_jump"),
+    *("label_only", "partial_information", "confirmed"),
+  ],
 )
 def test_what_cannot_be_fooled_is_not_claimed(make):
   images = np.full((200, 4, 4, 1), 0.5, np.float32)
