@@ -62,6 +62,42 @@ def test_break_even_smoothing_doubles_the_pairs():
   np.testing.assert_allclose(probes.noise_to_signal(0.02, h, 1.5), 1, rtol=1e-6)
 
 
+def _fall(estimates, gradient, norm):
+  """Mean fall of a linear loss over the most possible, of one step in the ball."""
+  if norm == "linf":
+    return (np.sign(estimates) @ gradient).mean() / np.abs(gradient).sum()
+  cosines = estimates @ gradient / np.linalg.norm(estimates, axis=1)
+  return cosines.mean() / np.linalg.norm(gradient)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_estimate_of_the_predicted_queries_crosses_the_margin(norm):
+  """Drawn: NES at the queries of its law, central differences at those of the floor."""
+  d, smoothing, share = 100, 0.1, 0.4
+  gradient = np.full(d, 0.3, np.float32)
+  dual = np.abs(gradient).sum() if norm == "linf" else np.linalg.norm(gradient)
+  l2 = float(np.linalg.norm(gradient))
+  for loss_stddev in (0.0, float(2 * smoothing * l2)):
+    rho = probes.noise_to_signal(loss_stddev, smoothing, l2)
+    queries = float(probes.nes_queries(share * dual, 1.0, dual, d, rho, norm=norm))
+    found = _estimates(jnp.asarray(gradient), loss_stddev, smoothing, round(queries / 2), num=400)
+    assert abs(_fall(found, gradient, norm) - share) < 0.02
+  floor = probes.floor_queries(share * dual, 1.0, dual, d, 5.0, 0.4, norm=norm, l2_norm=l2)
+  pairs = round(float(floor) / (2 * d))
+  assert pairs > 10
+  noise = np.random.default_rng(3).normal(size=(400, d)) * 5.0 / np.sqrt(2 * pairs) / 0.4
+  assert abs(_fall(gradient + noise, gradient, norm) - share) < 0.02
+
+
+def test_at_break_even_twice_the_pairs_give_the_cosine_without_noise():
+  d, pairs, loss_stddev = 200, 60, 0.05
+  gradient = np.full(d, 0.1, np.float32)
+  h = float(probes.break_even_smoothing(loss_stddev, np.linalg.norm(gradient)))
+  noisy = _estimates(jnp.asarray(gradient), loss_stddev, h, 2 * pairs)
+  clear = _estimates(jnp.asarray(gradient), 0.0, h, pairs)
+  assert abs(_fall(noisy, gradient, "l2") - _fall(clear, gradient, "l2")) < 0.02
+
+
 def test_central_differences_meet_the_floors():
   """One coordinate a probe: the estimator that the bounds allow, at probe length h."""
   d, per_coordinate, h, loss_stddev = 50, 8, 0.2, 0.4
