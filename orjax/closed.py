@@ -140,7 +140,8 @@ class Evaluation(NamedTuple):
     adversarial: what was handed in [N, H, W, C].
     claimed: the attack saw a success through the defense, bool [N].
     clean_success: the undefended model is fooled, bool [N].
-    defended_success_rate: share of fresh answers of the defended model that are [N].
+    defended_success_rate: share of fresh answers of the defended model that are [N];
+      `theory.resubmission_rate` of it is resubmit@n: that one of n submissions is.
     noise_error_rate: the same share for the clean image: the false-alarm base line [N].
     num_steps: int32 [N].
     num_queries: int32 [N].

@@ -17,7 +17,8 @@ class Verdict(NamedTuple):
 
   Attributes:
     clean_success: the undefended model is fooled by the adversarial image, bool [].
-    defended_success_rate: share of fresh answers of the defended model that are, [].
+    defended_success_rate: share of fresh answers of the defended model that are, [];
+      `theory.resubmission_rate` of it is resubmit@n: that one of n submissions is.
     noise_error_rate: the same share for the clean image: the false-alarm base line, [].
     finite: all of these answers are numbers; if not, the rest says nothing, bool [].
   """
