@@ -202,7 +202,7 @@ def _report(asked, planned):
 
 
 def _open_folder(asked, model, others, test, defense, strengths, slots):
-  """Checks the folder's manifest and accuracy; returns the ledger."""
+  """Checks the folder's manifest and accuracy; returns the ledger, and by what it is made."""
   science = {
     **asked.science,
     "model": model.fingerprint,
@@ -223,7 +223,7 @@ def _open_folder(asked, model, others, test, defense, strengths, slots):
     choice.write_accuracy(asked.out, model, defense, strengths, test, asked.seed)
   processes.wait_for_all("the folder is ready")
   records.check_manifest(asked.out, science, facts, defaults)
-  return records.Ledger(asked.out, jax.process_index(), jax.process_count())
+  return records.Ledger(asked.out, jax.process_index(), jax.process_count()), facts
 
 
 def _attack(asked, planned, todo, ledger, slots):
@@ -360,7 +360,7 @@ def _attack_model(asked, model, others, test, variants, defense, strengths):
       variants[0].attack, *planned[0][1:], passes=asked.defense.ensemble
     )
     limits.check_slots(slots, cells.bytes_per_slot(planned[0]))
-  ledger = _open_folder(asked, model, others, test, defense, strengths, slots)
+  ledger, facts = _open_folder(asked, model, others, test, defense, strengths, slots)
   # Records of others are refused before anything is asked.
   trials = [task.identity for cell in planned for task in cell.tasks]
   left = {records.identity(trial) for trial in records.missing(asked.out, trials)}
@@ -372,7 +372,7 @@ def _attack_model(asked, model, others, test, variants, defense, strengths):
     most = num_left * asked.attack.max_queries
     print(bill.estimate(num_left, most, asked.classifier.price_per_1000), flush=True)
   if num_left and jax.process_index() == 0:
-    records.note_continued(asked.out, app.about(), num_tasks - num_left)
+    records.note_continued(asked.out, facts, num_tasks - num_left)
   _attack(asked, planned, todo, ledger, slots)
   if processes.wait_for_all("all trials are done"):
     _report(asked, planned)
