@@ -12,6 +12,8 @@ from conftest import linear_predict
 from conftest import linear_variables
 from orjax import models
 from orjax import oracles
+from orjax.types import LOG_FLOOR
+from orjax.types import Oracle
 
 
 def _clean():
@@ -92,6 +94,22 @@ def test_averaging_charges_every_sample_and_shrinks_the_noise():
   np.testing.assert_allclose(np.asarray(noise).std(), 1 / 5, rtol=0.04)
   with pytest.raises(ValueError, match="num_samples"):
     oracles.averaged(noisy, 0)
+
+
+def test_logarithms_of_answers_are_logits_to_a_constant():
+  logits = oracles.log_answers(oracles.averaged(_clean(), 3))
+  assert logits.queries_per_row == 3
+  images = _images(20)
+  found = logits.query(jax.random.key(0), images)
+  wanted = linear_logits(linear_variables(), images)
+  np.testing.assert_allclose(found - found[:, :1], wanted - wanted[:, :1], atol=1e-5)
+  # One below 0 is as good as none, and has no slope.
+  below = oracles.log_answers(
+    Oracle(lambda key, images: linear_predict(linear_variables(), images) - 2, 1)
+  )
+  ask = lambda x: below.query(jax.random.key(0), x)
+  np.testing.assert_allclose(ask(images), np.log(LOG_FLOOR), rtol=1e-6)
+  assert not jax.grad(lambda x: ask(x).sum())(images).any()
 
 
 def test_averaging_asks_the_network_once():

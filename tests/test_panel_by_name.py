@@ -170,6 +170,32 @@ def test_auto_pgd_attacks_through_the_main(digits_model, tmp_path):
   assert all(r["linf"] <= 0.3 + 1e-6 and r["setting"] == {"apgd_loss": "dlr"} for r in found)
 
 
+def test_auto_pgd_goes_through_noise_on_the_answers(digits_model, tmp_path):
+  """Added noise has no slope, and the logarithm of what is left of a probability has one."""
+  asked = ("whitebox_attacks", "--attack=apgd", "--variance=1e-2")
+  assert mains.asked(*asked).defense.value == "output_noise"
+  assert not mains.asked(*asked).attack.sees_logits
+  assert mains.asked("whitebox_attacks", "--attack=apgd").attack.sees_logits
+  mains.run(
+    *asked,
+    "--apgd_loss=dlr",
+    "--draws=same_draws",
+    "--draws_per_point=8",
+    "--lead=4",
+    f"--model_dir={digits_model[2].parent}",
+    f"--out={tmp_path}",
+    "--num_images=4",
+    "--max_steps=20",
+    "--radius=0.3",
+    "--num_test_images=60",
+    "--num_pictures=0",
+  )
+  found = records.read(str(tmp_path))
+  assert len(found) == 4 and all(r["clean_success"] and r["claimed"] for r in found)
+  assert all(r["defense"] == "output_noise" and r["strength"] == 0.01 for r in found)
+  assert all(r["num_queries"] % 24 == 0 for r in found)
+
+
 def test_a_transfer_through_the_main_is_there_at_the_first_look(digits_model, tmp_path):
   counts = {}
   for name, flags in (("alone", []), ("transferred", ["--transfer_from=mimic"])):

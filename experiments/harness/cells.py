@@ -120,10 +120,15 @@ def cell(common: Attacked, variant: Variant, others: Mapping[Recipe, Model]) -> 
   answers = model.logits if common.attack.sees_logits else model.clean
   assert answers, "a model outside JAX is refused before"
   served = (lambda v: _clipped(answers(v))) if common.attack.server_clips else answers
+
+  def attacker(oracle):
+    averaged = oracles.averaged(oracle, variant.num_samples)
+    return oracles.log_answers(averaged) if common.attack.takes_logs else averaged
+
   threats = threat_model(
     served,
     common.defense,
-    attacker=functools.partial(oracles.averaged, num_samples=variant.num_samples),
+    attacker=attacker,
     asks=other and other.logits,
     judge=None if model.judge is None else model.undefended,
   )

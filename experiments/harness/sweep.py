@@ -117,7 +117,10 @@ def _read(values):
   if classifier.recipe and classifier.recipe.inside:
     default, strengths = "inner_noise", [classifier.recipe.stddev]
   defense = defenses.read(values, default, strengths)
-  if attack.sees_logits and defense.value not in ("none", "inner_noise"):
+  before_answers = defense.value not in ("none", "inner_noise")
+  if attack.spec.takes_logs and before_answers:
+    attack = attack._replace(takes_logs=True)
+  elif attack.sees_logits and before_answers:
     who = "--answers=logits are" if attack.answers == "logits" else f"--attack={attack.name} sees"
     raise ValueError(
       f"--defense={defense.value} works on probabilities, and {who} logits: leave one out"

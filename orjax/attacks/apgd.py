@@ -284,7 +284,7 @@ def apgd(
 
   Args:
     objective: on logits: `objectives.logit_cross_entropy` (also `by_margin`) or
-      `objectives.dlr` in the reference. On probabilities pass an oracle of their logs.
+      `objectives.dlr` in the reference. On probabilities ask `oracles.log_answers`.
     radius: of the ball, in units of [0, 1].
     norm: `linf` or `l2`.
     num_steps: from each start.

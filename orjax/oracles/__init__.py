@@ -8,6 +8,7 @@ Read from the inside out, a composition is the threat model:
 from orjax.defenses.noise import with_output_noise
 from orjax.oracles.attackers import averaged
 from orjax.oracles.attackers import in_chunks
+from orjax.oracles.attackers import log_answers
 from orjax.oracles.sources import from_endpoint
 from orjax.oracles.sources import from_host
 from orjax.oracles.sources import from_predict
@@ -22,5 +23,6 @@ __all__ = [
   "from_random_predict",
   "full_precision",
   "in_chunks",
+  "log_answers",
   "with_output_noise",
 ]

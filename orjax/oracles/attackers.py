@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from orjax import factories
+from orjax.types import LOG_FLOOR
 from orjax.types import Oracle
 
 
@@ -35,6 +36,25 @@ def averaged(oracle: Oracle, num_samples: int) -> Oracle:
     return jax.vmap(oracle.query, in_axes=(0, None))(keys, images).mean(0)
 
   return Oracle(query, num_samples * oracle.queries_per_row)
+
+
+def log_answers(oracle: Oracle) -> Oracle:
+  """Takes the logarithms of probabilities: to a constant an image, the logits behind them.
+
+  What an attack on logits makes of a server that answers probabilities. The logarithm's
+  argument is clamped as in `objectives.log_margin`, so that one below 0 has no slope.
+
+  Args:
+    oracle: what is asked, for probabilities.
+
+  Returns:
+    An `Oracle` that charges as much.
+  """
+
+  def query(key, images):
+    return jnp.log(jnp.maximum(oracle.query(key, images), 0) + LOG_FLOOR)
+
+  return Oracle(query, oracle.queries_per_row)
 
 
 def in_chunks(oracle: Oracle, rows: int) -> Oracle:

@@ -1,4 +1,7 @@
-"""APGD on logits: gradient steps that choose their own length, also where the network is random."""
+"""APGD: gradient steps that choose their own length, also where the answers are random.
+
+On logits; behind a defense, through whose answers it differentiates, on their logarithms.
+"""
 
 from harness import request
 from harness.attacks import flags
@@ -114,4 +117,6 @@ def _made(asked, loss):
   return attack, objectives.margin(confidence=float("inf"))
 
 
-SPEC = AttackSpec(build, presets.BALLS, access="logits", options=_OPTIONS, plan=_plan)
+SPEC = AttackSpec(
+  build, presets.BALLS, access="logits", options=_OPTIONS, plan=_plan, takes_logs=True
+)

@@ -32,6 +32,8 @@ class AttackSpec(NamedTuple):
     swept: keywords of `build` whose flag may be repeated for a sweep.
     options: further flags of its own.
     plan: `plan(request, victim) -> list[Variant]` where a sweep is more than a product.
+    takes_logs: whether an attack on logits also goes through a defense of probabilities, as an
+      attack on their logarithms.
   """
 
   build: Callable[..., Attack]
@@ -41,6 +43,7 @@ class AttackSpec(NamedTuple):
   swept: tuple[str, ...] = ()
   options: tuple[Option, ...] = ()
   plan: Callable[..., list] | None = None
+  takes_logs: bool = False
 
   def keywords(self) -> dict[str, Any]:
     """The keywords of `build` and their defaults."""
@@ -133,6 +136,7 @@ class AttackRequest(NamedTuple):
     own: values of the spec's own options.
     given: flags that were given.
     answers: what the server answers, probabilities or logits.
+    takes_logs: whether a defense answers probabilities, of which the attacker takes the logs.
   """
 
   name: str
@@ -146,11 +150,12 @@ class AttackRequest(NamedTuple):
   own: dict[str, Any]
   given: frozenset[str]
   answers: str = "probabilities"
+  takes_logs: bool = False
 
   @property
   def sees_logits(self) -> bool:
     """Whether the attacker's answers are logits."""
-    return self.answers == "logits" or self.spec.access == "logits"
+    return self.answers == "logits" or (self.spec.access == "logits" and not self.takes_logs)
 
 
 def variants(asked: AttackRequest) -> list[Variant]:
