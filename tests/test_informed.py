@@ -220,8 +220,34 @@ def test_the_same_numbers_attack_whatever_is_answered(curved, make, size):
     assert np.median(ratio) < farther, (setting, ratio)
 
 
+def test_a_search_of_few_rows_a_step_measures_in_blocks(curved):
+  """Square within an l_inf ball, by the statistic that the pilot found for it."""
+  examples, pilot = curved[1], attacks.Pilot(num_lines=4, num_directions=2, tiles=False)
+
+  def make_attack(choice):
+    search = attacks.square(
+      choice.objective, radius=0.3, window_share=0.3, comparison="asked_again"
+    )
+    return attacks.in_blocks(search, num_steps=4)
+
+  @jax.jit
+  def run(setting):
+    attack = attacks.informed(make_attack, SUCCESS, num_averaged=1, num_votes=1, pilot=pilot)
+    return orjax.attack_batch(
+      jax.random.key(0), attack, _served(setting), examples.image, examples.label, max_queries=1000
+    )
+
+  result = run(Setting(low=0.5, high=10.0))
+  classes = linear_logits(linear_variables(), result.adversarial).argmax(-1)
+  # Square's windows never reach the last row, where the class of one of the images is decided.
+  assert (result.claimed & (classes != examples.label)).sum() >= NUM_TRIALS - 1
+  assert (result.num_queries % 8 == 0).all()
+  assert (result.num_queries > 8 * sum(pilot.steps(8))).all(), "a claim of the pilot's"
+  assert np.abs(result.adversarial - examples.image).max() <= 0.3 + 1e-6
+
+
 def test_a_step_of_few_rows_has_no_pilot():
-  with pytest.raises(ValueError, match="a pilot needs steps of 8 queries or more, not 5"):
+  with pytest.raises(ValueError, match="a pilot needs steps of 8 queries or more, not 5: .*in_bl"):
     attack = attacks.informed_nes(SUCCESS, num_pairs=1, confirmations=2)
     orjax.attack_one(
       jax.random.key(0), attack, _softmax(), jnp.full((4, 4, 1), 0.5), 0, max_queries=1000

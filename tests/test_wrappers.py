@@ -10,6 +10,7 @@ from conftest import linear_variables
 from orjax import attacks
 from orjax import objectives
 from orjax import oracles
+from orjax.engine import trials
 from orjax.types import Attack
 from orjax.types import Example
 from orjax.types import StepInfo
@@ -147,3 +148,32 @@ def test_patience_ends_on_a_plateau_of_either_sign(level):
   assert _patience_steps(np.full(100, level), check_every=5) == 6
   assert _patience_steps(level + 0.1 * np.arange(100), check_every=5) == 6
   assert _patience_steps(level - 0.1 * np.arange(100), check_every=5) is None
+
+
+@pytest.mark.parametrize("num_steps", [1, 3, 4])
+def test_a_block_is_its_steps(linear_images, num_steps):
+  """Asked for one row in every step; a success in the fifth, the end after the seventh."""
+  image, label = jnp.asarray(linear_images[0][0]), jnp.int32(linear_images[1][0])
+
+  def step(key, oracle, example, state):
+    oracle.query(key, example.image[None])
+    count = state.adversarial[0, 0, 0] + 1
+    fifth, last = count == 5, count == 7
+    state = _State(jnp.full_like(state.adversarial, count))
+    return state, StepInfo(-count, fifth, last, jnp.int32(oracle.queries_per_row), fifth)
+
+  inner = Attack(lambda key, example: _State(jnp.zeros_like(example.image)), step)
+  attack = attacks.in_blocks(inner, num_steps=num_steps)
+  example = Example(image, label)
+  assert trials.queries_per_step(attack, oracles.averaged(_clean(), 2), example) == 2 * num_steps
+  state, reports = attack.init(jax.random.key(0), example), []
+  while not reports or not reports[-1][0].finished:
+    state, info = attack.step(jax.random.key(len(reports)), _clean(), example, state)
+    reports.append((info, float(state.adversarial[0, 0, 0])))
+  number = 4 // num_steps  # of the block of the fifth step
+  assert len(reports) == -(-7 // num_steps)
+  assert [bool(info.success) for info, _ in reports].index(True) == number
+  assert sum(bool(info.success) for info, _ in reports) == 1
+  assert reports[number][1] == 5 and bool(reports[number][0].learnt)
+  assert float(reports[-1][0].loss) == -7, "of the last step before the end"
+  assert all(int(info.num_queries) == num_steps for info, _ in reports)

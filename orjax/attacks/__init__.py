@@ -34,6 +34,7 @@ from orjax.attacks.whitebox_pgd import whitebox_pgd
 from orjax.attacks.wrappers import binary_search
 from orjax.attacks.wrappers import Choice
 from orjax.attacks.wrappers import confirmed
+from orjax.attacks.wrappers import in_blocks
 from orjax.attacks.wrappers import in_rounds
 from orjax.attacks.wrappers import informed
 from orjax.attacks.wrappers import keep_best
@@ -67,6 +68,7 @@ __all__ = [
   "descent",
   "evolution",
   "hop_skip_jump",
+  "in_blocks",
   "in_rounds",
   "informed",
   "informed_nes",

@@ -1,5 +1,6 @@
 """Attacks made of attacks."""
 
+from orjax.attacks.wrappers.blocks import in_blocks
 from orjax.attacks.wrappers.choices import Choice
 from orjax.attacks.wrappers.confirmation import confirmed
 from orjax.attacks.wrappers.informed import informed
@@ -18,6 +19,7 @@ __all__ = [
   "Pilot",
   "binary_search",
   "confirmed",
+  "in_blocks",
   "in_rounds",
   "informed",
   "keep_best",

@@ -64,9 +64,11 @@ def informed(
 
   Args:
     make_attack: from a (traced) choice to the attack that uses it. It asks the oracle within
-      the trace of its step, not in a loop or a vmap of its own.
+      the trace of its step, not in a loop or a vmap of its own. One of fewer rows a step than
+      a pilot needs, such as a random search, comes in blocks: `in_blocks`.
     success: whose `achieved` is the test, untargeted.
-    num_averaged: pairs of probes of a whole descent, which averages them.
+    num_averaged: pairs of probes of a whole descent, which averages them; 1 of a search,
+      which averages none.
     num_votes: answers that confirm a success, for `Choice.agreement`.
     longest: l2 length of its probes at most.
     step_size: of a descent, in every pixel: shorter probes follow slopes that a step leaves.

@@ -55,7 +55,8 @@ class Pilot(NamedTuple):
     """
     if num_rows < _NUM_FRACTIONS:
       raise ValueError(
-        f"a pilot needs steps of {_NUM_FRACTIONS} queries or more, not {num_rows}: ask more a step"
+        f"a pilot needs steps of {_NUM_FRACTIONS} queries or more, not {num_rows}: ask more in a "
+        f"step, or make one of several by attacks.in_blocks"
       )
     lines = -(-self.num_lines // _lines(num_rows))
     pairs = self.num_directions * len(LADDER) * self.num_subspaces()
