@@ -8,6 +8,7 @@ from handmade import sweep_over
 from handmade import USUAL
 from handmade import write
 import make_tables
+import numpy as np
 import plot_figures
 import pytest
 
@@ -31,6 +32,7 @@ def test_table_of_a_sweep(tmp_path):
     "20",
     "0.9900",
     *["1.00 [0.84, 1.00]"] * 3,
+    "1.00",
     "0.00 [0.00, 0.16]",
     "1.50 (1.50)",
     "11",
@@ -38,6 +40,17 @@ def test_table_of_a_sweep(tmp_path):
     "0.000",
   ]
   assert second[2:6] == ["0.0001", "20", "0.9800", "0.50 [0.30, 0.70]"]
+  assert (header[8], second[8]) == ("of 10 tries", "0.50")
+
+
+def test_whoever_tries_again_succeeds_more_often(tmp_path):
+  found, rates = sweep_over({0.0: 1.0}), [0.1, 0.0, 1.0, 0.5]
+  for record, rate in zip(found, rates * len(found)):
+    record["defended_success_rate"] = rate
+  tried = [1 - 0.9**10, 0, 1, 1 - 0.5**10]
+  assert tables.resubmitted(rates) == pytest.approx(np.mean(tried), abs=1e-6)
+  header, row = cells(tables.attacks(write(tmp_path, found)))
+  assert row[header.index("of 10 tries")] == f"{np.mean(tried):.2f}"
 
 
 def test_table_of_any_defense_and_attack(tmp_path):

@@ -16,8 +16,6 @@ from harness.report import tables
 from harness.report.ledgers import Ledger
 from orjax import records
 
-TRIES = 10  # of one image at the server
-
 
 class Reached(NamedTuple):
   """What an attack achieved against one strength.
@@ -27,7 +25,7 @@ class Reached(NamedTuple):
     interval: of it, 95 % Wilson.
     claimed: share of images that the attack claims, at whatever distance.
     defended: how often a fresh answer of the server is fooled, at whatever distance.
-    resubmitted: how often one of `TRIES` is: the same image, handed in again.
+    resubmitted: how often one of `tables.TRIES` is: the same image, handed in again.
     queries: median to that success over all images, infinite where there is none; None of an
       attack in no ball, which spends all it has.
     distance: median of what fools the undefended model, at whatever distance, over all images,
@@ -94,13 +92,13 @@ def _reached(ledger, trials, radius):
   hits = fools
   if free and radius:
     hits = [hit and record[radius.norm] <= radius.radius for hit, record in zip(fools, trials)]
-  defended = np.array([record["defended_success_rate"] for record in trials])
+  defended = [record["defended_success_rate"] for record in trials]
   return Reached(
     sum(hits) / len(hits),
     records.wilson(sum(hits), len(hits)),
     sum(record["claimed"] for record in trials) / len(trials),
-    float(defended.mean()),
-    float((1 - (1 - defended) ** TRIES).mean()),
+    float(np.mean(defended)),
+    tables.resubmitted(defended),
     None if free else _median(trials, hits, "num_queries"),
     _median(trials, fools, _norm(ledger)),
   )
@@ -142,8 +140,8 @@ def table(directories: Sequence[str | os.PathLike]) -> str:
       "of attacks in an l2 ball or in none, else l_inf), over all images, one that does not fall "
       "counting as infinite (-). Attacks in no ball spend all their queries.",
       tables.markdown(header, rows(_again)),
-      f"How often a fresh answer to what was handed in is fooled, and how often one of {TRIES} is, "
-      "at whatever distance: what a server concedes that may be asked again.",
+      "How often a fresh answer to what was handed in is fooled, and how often one of "
+      f"{tables.TRIES} is, at whatever distance: what a server concedes that may be asked again.",
     ]
   )
 
@@ -171,7 +169,7 @@ def _success(cell):
 
 
 def _again(cell):
-  return f"{cell.defended:.2f}, of {TRIES} {cell.resubmitted:.2f}"
+  return f"{cell.defended:.2f}, of {tables.TRIES} {cell.resubmitted:.2f}"
 
 
 def _price(cell):

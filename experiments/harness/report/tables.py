@@ -1,11 +1,16 @@
 """Tables of a folder of records, and the cells of all tables."""
 
+from collections.abc import Sequence
 import math
 import os
 
+import numpy as np
+
 from harness.report import ledgers
 from orjax import records
+from orjax import theory
 
+TRIES = 10  # of one image at the server
 _MOSTLY = 0.5  # of the steps: an attack that was blind that often says little
 
 
@@ -24,6 +29,11 @@ def interval(value: float, low: float, high: float, digits: int = 3) -> str:
 def distance(summary: dict) -> str:
   """The mean and the largest l2 of clean successes."""
   return "-" if summary["l2"] is None else f"{summary['l2']:.2f} ({summary['max_l2']:.2f})"
+
+
+def resubmitted(rates: Sequence[float]) -> float:
+  """How often one of `TRIES` tries is a success, of images with these rates of a single one."""
+  return float(np.mean(theory.resubmission_rate(np.asarray(rates, np.float64), TRIES)))
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
@@ -48,7 +58,8 @@ def attacks(directory: str | os.PathLike) -> str:
 
   What a sweep varies besides gets a column each: the defense, answers averaged, the numbers
   of the setting; white-box PGD has the accuracy under attack. "Blind steps" is the share of
-  steps that learnt nothing from the answers; below the table stands where that misleads.
+  steps that learnt nothing from the answers; below the table stands where that misleads. "Of 10
+  tries" is how often one of so many fresh answers to the same image is a success.
   """
   ledger = ledgers.load(directory)
   names = ledgers.varied(ledger.records, "defense", "num_samples")
@@ -67,6 +78,7 @@ def attacks(directory: str | os.PathLike) -> str:
     "claimed",
     "clean success",
     "defended success",
+    f"of {TRIES} tries",
     "noise-only error",
     "mean l2 (max)",
     "median steps",
@@ -96,6 +108,7 @@ def _row(ledger, keys, white_box, members):
     rate(summary, "claimed"),
     rate(summary, "clean_success"),
     rate(summary, "defended_success_rate"),
+    f"{resubmitted([r['defended_success_rate'] for r in members]):.2f}",
     rate(summary, "noise_error_rate"),
     distance(summary),
     f"{summary['median_steps']:.0f}",
