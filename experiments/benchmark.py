@@ -137,15 +137,14 @@ def report_attacks(asked, classifier, variables, measured) -> dict:
   if {"zoo", "zoo, averaging 100"} <= ratios.keys():
     times = ratios["zoo"] / ratios["zoo, averaging 100"]
     print(f"a step that averages 100 answers takes {times:.2f} times as long as one that does not")
-  useful, refilled = attacks.useful_shares(classifier, variables, images)
-  print(
-    f"useful over executed steps of a sweep of {attacks.NUM_SWEPT} trials: {useful:.2f}, while "
-    f"trials waited for a slot {refilled:.2f}"
-  )
-  shares = {
-    "useful_steps": useful,
-    "useful_steps_with_refill": None if np.isnan(refilled) else refilled,
-  }
+  shares = {"useful_steps": {}, "useful_steps_with_refill": {}}
+  for name, (useful, refilled) in attacks.useful_shares(classifier, variables, images).items():
+    print(
+      f"useful over executed steps of a sweep of {attacks.NUM_SWEPT} trials of {name}: "
+      f"{useful:.2f}, while trials waited for a slot {refilled:.2f}"
+    )
+    shares["useful_steps"][name] = useful
+    shares["useful_steps_with_refill"][name] = None if np.isnan(refilled) else refilled
   return {"best_batch": best, "attacks": found, **shares}
 
 
@@ -196,8 +195,8 @@ def main(asked: BenchmarkRequest) -> None:
     "best_batch": None,
     "attacks": [],
     "training": {},
-    "useful_steps": None,
-    "useful_steps_with_refill": None,
+    "useful_steps": {},
+    "useful_steps_with_refill": {},
   }
   if measured:
     result |= report_attacks(asked, classifier, variables, measured)

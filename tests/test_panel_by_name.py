@@ -91,6 +91,15 @@ def test_nes_on_little_information_comes_back_into_the_ball():
   assert found == attacks.within(attack, 0.3)
 
 
+@pytest.mark.parametrize("flags, cells", [([], 100), (["--cells=50"], 50)])
+def test_a_line_is_searched_in_the_published_number_of_cells(flags, cells):
+  asked = ("blackbox_attacks", "--attack=pop_skip_jump", *flags)
+  attack = lambda num_cells: attacks.pop_skip_jump(objectives.log_margin(), cells=num_cells)
+  assert _planned(*asked, "--dataset=mnist") == [({}, attack(cells))]
+  on_cifar10 = _planned(*asked, "--dataset=cifar10")
+  assert on_cifar10 == [({}, attack(cells if flags else 300))]
+
+
 @pytest.mark.parametrize(
   "main, attack, flags, message",
   [

@@ -32,7 +32,9 @@ _FEW_ROWS_ELSEWHERE = 1024
 _BYTES_OF_IMAGES = 2**28  # of one network call, at most; large images fill a device sooner
 
 
-def rows_and_queries(attack, threat_model, variables, task):
+def rows_and_queries(
+  attack: Attack, threat_model: ThreatModel, variables: Any, task: Task
+) -> tuple[int, int]:
   """Rows and queries of one step, from shapes alone."""
   first = inputs(task)
   oracle = threat_model.asked(variables, first.setting)

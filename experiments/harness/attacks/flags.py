@@ -267,6 +267,9 @@ _NUMBERS = (
     **within("num_proxies"),
   ),
   Option("proxy_radius", "float", None, "how far around", **within("proxy_radius")),
+  Option(
+    "cells", "integer", None, "of a line along which the boundary is searched", low=4, high=10**6
+  ),
   Option("num_rows", "integer", None, "looks per step at one image", **within("num_rows")),
   Option(
     "num_iterations",

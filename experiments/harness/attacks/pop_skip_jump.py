@@ -5,11 +5,14 @@ from harness.attacks.spec import AttackSpec
 from orjax import attacks
 
 
-def build(objective, *, num_iterations=32, lead=4, num_rows=1):
+def build(objective, *, num_iterations=32, cells=100, lead=4, num_rows=1):
   """The attack of the flags."""
   return attacks.pop_skip_jump(
-    objective, num_iterations=num_iterations, lead=lead, num_rows=num_rows
+    objective, num_iterations=num_iterations, cells=cells, lead=lead, num_rows=num_rows
   )
 
 
-SPEC = AttackSpec(build, {(None, None): shared.IN_A_BALL}, check=shared.check_comes_from_far)
+# As published, a line of CIFAR10 is searched in more cells than one of MNIST.
+_NUMBERS = {(None, None): shared.IN_A_BALL, ("cifar10", None): {**shared.IN_A_BALL, "cells": 300}}
+
+SPEC = AttackSpec(build, _NUMBERS, check=shared.check_comes_from_far)

@@ -6,6 +6,7 @@ a call as the attack sends, in the same process.
 
 from collections.abc import Sequence
 import functools
+import importlib.util
 from typing import NamedTuple
 
 import jax
@@ -30,11 +31,10 @@ _NOWHERE = 1e-30  # a ball that no attack from afar comes back to
 
 
 class Endless(NamedTuple):
-  """An attack that never gives up: rows a step, and answers averaged per row."""
+  """An attack that never gives up, and answers averaged per row."""
 
   name: str
   attack: Attack
-  rows_per_step: int
   num_samples: int = 1
 
 
@@ -47,21 +47,32 @@ def endless(size: int) -> list[Endless]:
   never = _OBJECTIVE._replace(achieved=lambda row, label: jnp.zeros((), bool))
   # A label that changes from place to place as if by chance: the boundary is everywhere.
   chance = _OBJECTIVE._replace(achieved=lambda row, label: (row[0] * 2**22) % 2 < 1)
-  return [
-    Endless("zoo", zoo, 2 * half + 1),
-    Endless("zoo, averaging 100", zoo, 2 * half + 1, 100),
-    Endless("nes", nes, 2 * half + 1),
-    Endless("ql", attacks.ql(never), 51),
-    Endless("bandits", attacks.bandits(never, prior_size=8), 3),
-    Endless("spsa", attacks.spsa(never, num_pairs=half, num_steps=10**9), 2 * half + 1),
-    Endless("label_only", attacks.label_only(chance, radius=_NOWHERE), 100),
-    Endless("partial_information", attacks.partial_information(chance, radius=_NOWHERE), 2),
-    Endless("square", attacks.square(never), 1),
-    Endless("sign_hunter", attacks.sign_hunter(never), 1),
-    Endless("rays", attacks.rays(never), 1),
-    Endless("hop_skip_jump", attacks.hop_skip_jump(chance, num_iterations=10**6), 1),
-    Endless("pop_skip_jump", attacks.pop_skip_jump(chance, num_iterations=10**6), 1),
+  found = [
+    Endless("zoo", zoo),
+    Endless("zoo, averaging 100", zoo, 100),
+    Endless("informed_zoo", attacks.informed_zoo(chance, num_coordinates=half, max_steps=10**6)),
+    Endless("nes", nes),
+    Endless("informed_nes", attacks.informed_nes(chance, num_pairs=half, max_steps=10**6)),
+    Endless("ql", attacks.ql(never)),
+    Endless("ql, confirming", attacks.ql(chance, confirmations=10)),
+    Endless("bandits", attacks.bandits(never, prior_size=8)),
+    Endless("spsa", attacks.spsa(never, num_pairs=half, num_steps=10**9)),
+    Endless("label_only", attacks.label_only(chance, radius=_NOWHERE)),
+    Endless("partial_information", attacks.partial_information(chance, radius=_NOWHERE)),
+    Endless("square", attacks.square(never)),
+    Endless("square, l2", attacks.square(never, norm="l2", radius=3.0)),
+    Endless("square, asked again", attacks.square(never, comparison="asked_again", lead=4)),
+    Endless("square, sequential", attacks.square(never, comparison="sequential", lead=4)),
+    Endless("sign_hunter", attacks.sign_hunter(never)),
+    Endless("sign_hunter, sequential", attacks.sign_hunter(never, comparison="sequential", lead=4)),
+    Endless("rays", attacks.rays(never)),
+    Endless("rays, voting", attacks.rays(never, lead=4)),
+    Endless("hop_skip_jump", attacks.hop_skip_jump(chance, num_iterations=10**6)),
+    Endless("pop_skip_jump", attacks.pop_skip_jump(chance, num_iterations=10**6)),
   ]
+  if importlib.util.find_spec("evosax"):
+    found.append(Endless("evolution", attacks.evolution(never)))
+  return found
 
 
 def _predict(classifier):
@@ -128,8 +139,9 @@ def measure(
   # Trials of one length fill all slots: the rate of the loop, without a tail.
   trials = [engine.Task({}, images[i], 0, 0, i, {"stddev": np.float32(1e-2)}) for i in range(1024)]
   report = []
-  for name, attack, rows_per_step, num_samples in measured:
+  for name, attack, num_samples in measured:
     threats = _threats(classifier, num_samples)
+    rows_per_step, _ = engine.rows_and_queries(attack, threats, variables, trials[0])
     slots = slots_per_device or engine.choose_slots(attack, threats, variables, trials)
     tasks = trials[: slots * jax.local_device_count()]
     budget = (
@@ -164,19 +176,24 @@ def measure(
 
 def useful_shares(
   classifier: models.Classifier, variables, images: np.ndarray
-) -> tuple[float, float]:
-  """Useful over executed steps of a sweep of `NUM_SWEPT` ZOO trials of unequal length.
+) -> dict[str, tuple[float, float]]:
+  """Useful over executed steps of sweeps of `NUM_SWEPT` trials of unequal length.
 
-  Of the whole sweep, and of what was executed while trials waited for a slot.
+  Of the whole sweep, and of what was executed while trials waited for a slot. ZOO gives up
+  where it makes no progress; an answer in 256 is a success of Square's, as if by chance.
   """
-  attack = attacks.zoo(
+  zoo = attacks.zoo(
     _OBJECTIVE, num_coordinates=8, binary_search_steps=3, max_steps=40, check_every=4
   )
+  rarely = _OBJECTIVE._replace(achieved=lambda row, label: (row[0] * 2**22) % 256 < 1)
   threats = _threats(classifier)
   tasks = [
     engine.Task({}, images[i], 0, 0, i, {"stddev": np.float32(10.0 ** -(i % 5))})
     for i in range(NUM_SWEPT)
   ]
-  plan = engine.Plan(engine.choose_slots(attack, threats, variables, tasks), chunk=10)
-  found = _statistics(attack, threats, variables, tasks, 10**6, plan)
-  return found.useful_share, found.used_share
+  shares = {}
+  for name, attack in (("zoo", zoo), ("square", attacks.square(rarely))):
+    plan = engine.Plan(engine.choose_slots(attack, threats, variables, tasks), chunk=10)
+    found = _statistics(attack, threats, variables, tasks, 10**6, plan)
+    shares[name] = found.useful_share, found.used_share
+  return shares
