@@ -54,7 +54,6 @@ def endless(size: int) -> list[Endless]:
     Endless("nes", nes),
     Endless("informed_nes", attacks.informed_nes(chance, num_pairs=half, max_steps=10**6)),
     Endless("ql", attacks.ql(never)),
-    Endless("ql, confirming", attacks.ql(chance, confirmations=10)),
     Endless("bandits", attacks.bandits(never, prior_size=8)),
     Endless("spsa", attacks.spsa(never, num_pairs=half, num_steps=10**9)),
     Endless("label_only", attacks.label_only(chance, radius=_NOWHERE)),
