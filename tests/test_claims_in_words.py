@@ -41,6 +41,27 @@ def test_what_is_said_of_averaging():
   ) in prose("README.md")
 
 
+def test_what_is_said_of_gradients_through_noise():
+  count = lambda each, x: sum(
+    r["clean_success"]
+    for r in published_columns.group(
+      of(f"panel_mnist/apgd/{each}", strength=x), Column(CLEAN)
+    ).trials
+  )
+  losses = ("xent", "dlr", "dlr_targeted")
+  for each in (*losses, "same_draws"):
+    assert all(count(each, x) == 100 for x in (0.0, 1e-6, 1e-4))
+  assert count("same_draws", 1e-2) == count("same_draws", 5.76e-2) == 100
+  xent, dlr, targeted = ([count(each, x) for x in (1e-2, 5.76e-2)] for each in losses)
+  assert (
+    f"{xent[0]} and {xent[1]} by the cross-entropy, {dlr[0]} and {dlr[1]} by DLR and {targeted[0]} "
+    f"and {targeted[1]} by targeted DLR"
+  ) in prose("panel_mnist")
+  asked = published_columns.group(of("panel_mnist/apgd/same_draws"), Column(CLEAN)).trials
+  (spent,) = {r["num_queries"] for r in asked if r["num_queries"] < 3100 and r["strength"] == 0}
+  assert f"({spent:,} queries an image)" in prose("panel_mnist")
+
+
 def test_what_is_said_of_other_attacks():
   panel = lambda each, strength: _fooled(f"panel_mnist/{each}", 100, strength=strength)
   ql, bandits = "ql/published", "bandits/published"

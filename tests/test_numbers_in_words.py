@@ -209,6 +209,9 @@ def _without_a_ball():
   )
 
 
+_RANGE = (0, 0.5, 1)  # of the factors of random scaling: its powers
+
+
 def test_what_is_said_of_the_controls():
   """White boxes beside each other, RayS beside Square, and what passes random scaling."""
   read = lambda each: records.read(published_columns.RESULTS / "controls_mnist" / each)
@@ -226,9 +229,10 @@ def test_what_is_said_of_the_controls():
     sum(r["clean_success"] for r in read(f"distance/square_{x}")) for x in ("0.14", "0.155")
   )
   square = 0.14 + 0.015 * (50 - nearer) / (farther - nearer)
-  scaled = [
-    sum(r["clean_success"] for r in read("scaling/ql") if r["strength"] == x) for x in (0, 0.5, 1)
-  ]
+  scaled, by_ratio = (
+    [sum(r["clean_success"] for r in read(f"scaling/{each}") if r["strength"] == x) for x in _RANGE]
+    for each in ("ql", "ql_dlr")
+  )
   through = _near(read("scaling/informed"), 3)
   without = _near(_trials("panel_mnist/nes/informed", 0), 3)
   said = prose("controls_mnist")
@@ -241,6 +245,8 @@ def test_what_is_said_of_the_controls():
     f"{square:.3f} on the line between those, and RayS ends {100 * (rays / square - 1):.0f} %",
     f"{scaled[0]} of 100 without it, {scaled[1]} with the square root of the range and "
     f"{scaled[2]} with all of it",
+    f"nothing else changed, takes {by_ratio[0]} without a defense, {by_ratio[1]} with the square "
+    f"root and {by_ratio[2]} with all of the range",
     f"within l2 3.0 it takes {through} through the scaling and {without} without a defense",
   ):
     assert sentence in said, sentence

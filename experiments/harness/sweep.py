@@ -117,14 +117,13 @@ def _read(values):
   if classifier.recipe and classifier.recipe.inside:
     default, strengths = "inner_noise", [classifier.recipe.stddev]
   defense = defenses.read(values, default, strengths)
-  before_answers = defense.value not in ("none", "inner_noise")
-  if attack.spec.takes_logs and before_answers:
+  if attack.sees_logits and defense.value not in ("none", "inner_noise"):
+    if not attack.spec.takes_logs:
+      who = "--answers=logits are" if attack.answers == "logits" else f"--attack={attack.name} sees"
+      raise ValueError(
+        f"--defense={defense.value} works on probabilities, and {who} logits: leave one out"
+      )
     attack = attack._replace(takes_logs=True)
-  elif attack.sees_logits and before_answers:
-    who = "--answers=logits are" if attack.answers == "logits" else f"--attack={attack.name} sees"
-    raise ValueError(
-      f"--defense={defense.value} works on probabilities, and {who} logits: leave one out"
-    )
   if defense.ensemble > 1 and (attack.sees_logits or classifier.host_model):
     raise ValueError("--ensemble averages probabilities of a model in JAX: leave it out")
   if values["trace"] and classifier.host_model:
