@@ -182,5 +182,11 @@ def queries_to_success(found):
   return f"{np.median(costs):.0f}" if costs else "-"
 
 
+def queries_of_all(found):
+  """Median queries to a success, those of an image that does not fall infinite."""
+  costs = [r["num_queries"] if r["clean_success"] else np.inf for r in found.trials]
+  return f"{np.median(costs):,.0f}" if np.isfinite(np.median(costs)) else "-"
+
+
 def of(folder, **values):
   return {"folder": folder, **values}

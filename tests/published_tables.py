@@ -21,6 +21,7 @@ from published_columns import left
 from published_columns import number
 from published_columns import of
 from published_columns import published
+from published_columns import queries_of_all
 from published_columns import queries_to_success
 from published_columns import Shown
 from published_columns import steps
@@ -51,6 +52,9 @@ _HEADLINE = [
   for name, count in (("zoo", 4), ("informed_zoo", 2), ("informed_nes", 4))
   for x in _VARIANCES[:count]
 ]
+
+
+_BESIDE_PAPERS = ("square", "sign_hunter", "ql", "bandits", "square_l2", "zoo")
 
 
 def _beside(attack, *columns):
@@ -113,7 +117,7 @@ SHOWN = {
     ],
   ),
   ("figure14_mnist", 0): Shown(
-    [of(f"figure14_mnist/{x}") for x in ("undefended", "or0.1")], [None, *_AVERAGED]
+    [of("figure14_mnist/undefended"), of("figure14_mnist/or0.1")], [None, *_AVERAGED]
   ),
   ("figure15_cifar10", 0): Shown(
     [
@@ -285,6 +289,13 @@ SHOWN = {
     ],
     [None, *map(Column, (CLAIMED, CLEAN, distance, accuracy)), None],
   ),
+  **{
+    (name, 3): Shown(
+      [of(f"{name}/{each}/published", strength=0.0) for each in _BESIDE_PAPERS[:count]],
+      [None, Column(CLEAN), Column(queries_of_all), None, None, None],
+    )
+    for name, count in (("panel_mnist", 6), ("panel_cifar10", 5))
+  },
   ("table4_mnist", 0): Shown(
     [of(f"table4_mnist/{x}_0.5{full}") for x in _PLACES for full in ("", "_full")],
     [
@@ -296,8 +307,7 @@ SHOWN = {
 # Tables without a ledger, and why.
 NOT_RECORDED = {
   ("README.md", 3): "what the mains do, in words",
-  ("README.md", 4): "speed, measured once",
-  ("README.md", 5): "speed, measured once",
+  **{("README.md", n): "speed, measured once" for n in (4, 5)},
   **{
     (name, n): "a panel's, which test_numbers makes anew"
     for name in ("panel_mnist", "panel_cifar10")
