@@ -86,7 +86,7 @@ def read(values: request.Values) -> BenchmarkRequest:
   images = data.read(values)
   recipe = recipes.Recipe(values["network"])
   recipes.network(images, recipe)
-  known = [x.name for x in attacks.endless(size=2)]
+  known = [x.name for x in attacks.endless(trained.classifier(images, recipe).image_shape)]
   if unknown := set(values["only"]) - {"training", *known}:
     names = ", ".join(map(repr, known))
     raise ValueError(f"--only={min(unknown)} is not measured: pass 'training' or one of {names}")
@@ -184,7 +184,7 @@ def main(asked: BenchmarkRequest) -> None:
   """Measures, prints tables and the JSON line."""
   classifier = trained.classifier(asked.images, asked.recipe)
   variables = classifier.init(jax.random.key(0))
-  measured = attacks.endless(int(np.prod(classifier.image_shape)))
+  measured = attacks.endless(classifier.image_shape)
   measured = [x for x in measured if not asked.only or x.name in asked.only]
   result = {
     "dataset": asked.images.name,

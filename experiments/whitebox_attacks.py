@@ -6,7 +6,9 @@
 
 As `blackbox_attacks.py`, with an attacker who differentiates through the defended
 answers: C&W, the paper's sanity check (section 9.4), or PGD in an l_inf ball (section 7.2),
-which attacks logits and by default the classifier without any noise at test time.
+which attacks logits and by default the classifier without any noise at test time. So does
+`--attack=apgd`, which with `--defense` or `--variance`, 0 included, attacks the logarithms of the
+defended answers.
 `--diagnose` tries all that tells whether PGD's cross-entropy is masked, attacks without gradients
 and a twin learnt from the model's answers among it, and says: masked, not masked, or undecided.
 """

@@ -58,7 +58,7 @@ def test_what_is_said_of_gradients_through_noise():
     f"and {targeted[1]} by targeted DLR"
   ) in prose("panel_mnist")
   asked = published_columns.group(of("panel_mnist/apgd/same_draws"), Column(CLEAN)).trials
-  (spent,) = {r["num_queries"] for r in asked if r["num_queries"] < 3100 and r["strength"] == 0}
+  (spent,) = {r["num_queries"] for r in asked}
   assert f"({spent:,} queries an image)" in prose("panel_mnist")
 
 

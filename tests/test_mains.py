@@ -330,3 +330,6 @@ def test_benchmark_measures_what_is_asked_for(shared, capsys, monkeypatch):
   assert [x["attack"] for x in result["attacks"]] == ["bandits"] and result["training"] == {}
   with pytest.raises(ValueError, match="--only=none is not measured: pass 'training' or one of"):
     mains.run("benchmark", "--only=none")
+  with pytest.raises(ValueError, match="--only=square, l2 is not measured"):  # on digits
+    mains.run("benchmark", "--only=square, l2")
+  assert mains.asked("benchmark", "--dataset=mnist", "--only=square, l2").only == ["square, l2"]

@@ -2,15 +2,26 @@
 
 import math
 
+import jax
+import jax.numpy as jnp
 import mains
+import numpy as np
 import pytest
 
+from conftest import linear_logits
+from conftest import linear_variables
 from harness import attacks as specs
+from harness import cells
 from harness import recipes
 from harness.attacks.spec import Victim
+from harness.classifiers.model import from_jax
 from orjax import attacks
+from orjax import defenses
+from orjax import engine
 from orjax import objectives
+from orjax import oracles
 from orjax import records
+from orjax.types import LOG_FLOOR
 
 
 def _planned(main, *flags):
@@ -179,30 +190,51 @@ def test_auto_pgd_attacks_through_the_main(digits_model, tmp_path):
   assert all(r["linf"] <= 0.3 + 1e-6 and r["setting"] == {"apgd_loss": "dlr"} for r in found)
 
 
+def test_auto_pgd_reads_logarithms_of_averages_and_verdicts_read_probabilities():
+  asked = mains.asked("whitebox_attacks", "--attack=apgd", "--variance=1", "--num_samples=2")
+  assert asked.defense.value == "output_noise" and not asked.attack.sees_logits
+  assert mains.asked("whitebox_attacks", "--attack=apgd").attack.sees_logits
+  model = from_jax(linear_logits, linear_variables(), (4, 4, 1), 3, "linear")
+  one = np.zeros(1, int)
+  common = cells.Attacked(
+    *("mine", model, np.full((1, 4, 4, 1), 0.5, np.float32), one, one),
+    *(defenses.output_noise(), [1.0], asked.attack, 1, 0, None),
+  )
+  [variant, *_] = specs.plan(asked.attack, Victim(None, False, lambda: False, lambda recipe: ""))
+  cell = cells.cell(common, variant, {})
+  key, images = jax.random.key(0), jnp.full((5, 4, 4, 1), 0.5)
+  setting = engine.inputs(cell.tasks[0]).setting
+  logs, served = (
+    each(cell.variables, setting) for each in (cell.threats.asked, cell.threats.defended)
+  )
+  mean = oracles.averaged(served, 2).query(key, images)
+  assert (mean < 0).any() and logs.queries_per_row == 2
+  np.testing.assert_array_equal(logs.query(key, images), jnp.log(jnp.maximum(mean, 0) + LOG_FLOOR))
+  clean = cell.threats.clean(cell.variables).query(key, images)
+  np.testing.assert_allclose(clean.sum(-1), 1, rtol=1e-6)
+  np.testing.assert_allclose(
+    cell.quiet(cell.variables).query(key, images), jnp.log(clean), rtol=1e-5
+  )
+
+
 def test_auto_pgd_goes_through_noise_on_the_answers(digits_model, tmp_path):
   """Added noise has no slope, and the logarithm of what is left of a probability has one."""
-  asked = ("whitebox_attacks", "--attack=apgd", "--variance=1e-2")
-  assert mains.asked(*asked).defense.value == "output_noise"
-  assert not mains.asked(*asked).attack.sees_logits
-  assert mains.asked("whitebox_attacks", "--attack=apgd").attack.sees_logits
   mains.run(
-    *asked,
-    "--apgd_loss=dlr",
-    "--draws=same_draws",
-    "--draws_per_point=8",
-    "--lead=4",
-    f"--model_dir={digits_model[2].parent}",
-    f"--out={tmp_path}",
-    "--num_images=4",
-    "--max_steps=20",
-    "--radius=0.3",
-    "--num_test_images=60",
-    "--num_pictures=0",
+    *("whitebox_attacks", "--attack=apgd", "--variance=0", "--variance=1e-2", "--trace=1"),
+    *("--apgd_loss=dlr", "--draws=same_draws", "--draws_per_point=8", "--lead=4"),
+    *(f"--model_dir={digits_model[2].parent}", f"--out={tmp_path}"),
+    *("--num_images=4", "--max_steps=20", "--radius=0.3"),
+    *("--num_test_images=60", "--num_pictures=0"),
   )
   found = records.read(str(tmp_path))
-  assert len(found) == 4 and all(r["clean_success"] and r["claimed"] for r in found)
-  assert all(r["defense"] == "output_noise" and r["strength"] == 0.01 for r in found)
+  assert len(found) == 8 and all(r["clean_success"] and r["claimed"] for r in found)
+  assert {(r["defense"], r["strength"]) for r in found} == {
+    ("output_noise", 0.0),
+    ("output_noise", 0.01),
+  }
   assert all(r["num_queries"] % 24 == 0 for r in found)
+  for trace in records.read_traces(str(tmp_path))[1]:
+    assert (trace["losses"] != trace["without_noise"]) == (trace["strength"] > 0)
 
 
 def test_a_transfer_through_the_main_is_there_at_the_first_look(digits_model, tmp_path):

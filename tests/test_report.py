@@ -7,6 +7,7 @@ from handmade import pgd
 from handmade import sweep_over
 from handmade import USUAL
 from handmade import write
+import jax.numpy as jnp
 import make_tables
 import numpy as np
 import plot_figures
@@ -17,6 +18,7 @@ from harness.report import tables
 from harness.report import training_tables
 from harness.report import verdict
 from orjax import records
+from orjax import theory
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -48,7 +50,9 @@ def test_whoever_tries_again_succeeds_more_often(tmp_path):
   for record, rate in zip(found, rates * len(found)):
     record["defended_success_rate"] = rate
   tried = [1 - 0.9**10, 0, 1, 1 - 0.5**10]
-  assert tables.resubmitted(rates) == pytest.approx(np.mean(tried), abs=1e-6)
+  assert tables.resubmitted(rates) == pytest.approx(np.mean(tried), abs=1e-12)
+  by_theory = theory.resubmission_rate(jnp.asarray(rates), tables.TRIES)
+  np.testing.assert_allclose(by_theory, tried, rtol=1e-5)
   header, row = cells(tables.attacks(write(tmp_path, found)))
   assert row[header.index("of 10 tries")] == f"{np.mean(tried):.2f}"
 
@@ -95,6 +99,14 @@ def test_a_blind_attack_that_fails_is_no_evidence(shares, success, said, tmp_pat
     "at noise variance 0 (0.90 of them, clean success 0.00)" in text and "--attack=rays" in text
   )
   assert cells(text)[1][-1] == f"{shares:.3f}"
+
+
+def test_whoever_has_gradients_is_not_told_of_probes(tmp_path):
+  found = sweep_over({0.0: 0.0}, attack="apgd")
+  for record in found:
+    record["zero_gradients"] = 1.0
+  text = tables.attacks(write(tmp_path, found))
+  assert "try an attack that needs no gradient" in text and "--spacing" not in text
 
 
 def test_folders_that_cannot_be_reported(tmp_path):

@@ -150,6 +150,23 @@ def test_patience_ends_on_a_plateau_of_either_sign(level):
   assert _patience_steps(level - 0.1 * np.arange(100), check_every=5) is None
 
 
+def test_a_block_is_broken_by_any_of_its_steps(linear_images):
+  example = Example(jnp.asarray(linear_images[0][0]), jnp.int32(linear_images[1][0]))
+  for lost in range(6):
+
+    def step(key, oracle, example, state, lost=lost):
+      count = state.adversarial[0, 0, 0] + 1
+      state = _State(jnp.full_like(state.adversarial, count))
+      loss = jnp.where(count == lost + 1, jnp.nan, 1.0)
+      no = jnp.zeros((), bool)
+      return state, StepInfo(loss, no, count == 4, jnp.int32(1), no)
+
+    inner = Attack(lambda key, example: _State(jnp.zeros_like(example.image)), step)
+    attack = attacks.in_blocks(inner, num_steps=5)
+    info = attack.step(jax.random.key(0), _clean(), example, attack.init(None, example))[1]
+    assert bool(jnp.isnan(info.loss)) == (lost < 4), "a step after the end says nothing"
+
+
 @pytest.mark.parametrize("num_steps", [1, 3, 4])
 def test_a_block_is_its_steps(linear_images, num_steps):
   """Asked for one row in every step; a success in the fifth, the end after the seventh."""
@@ -175,5 +192,5 @@ def test_a_block_is_its_steps(linear_images, num_steps):
   assert [bool(info.success) for info, _ in reports].index(True) == number
   assert sum(bool(info.success) for info, _ in reports) == 1
   assert reports[number][1] == 5 and bool(reports[number][0].learnt)
-  assert float(reports[-1][0].loss) == -7, "of the last step before the end"
+  assert float(reports[number][0].loss) == -5, "of the image that is reported"
   assert all(int(info.num_queries) == num_steps for info, _ in reports)

@@ -1,5 +1,6 @@
 """What the engine is given for one attack of a sweep, and what is kept of what it gives back."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import functools
@@ -25,6 +26,7 @@ from orjax.threats import Defense
 from orjax.threats import threat_model
 from orjax.threats import ThreatModel
 from orjax.types import Example
+from orjax.types import Oracle
 
 
 class Attacked(NamedTuple):
@@ -58,12 +60,16 @@ class Attacked(NamedTuple):
 
 
 class Cell(NamedTuple):
-  """One run of the engine: a variant of the attack, who answers whom, the trials."""
+  """One run of the engine: a variant of the attack, who answers whom, the trials.
+
+  `quiet(variables)` is the undefended model as the attack reads it, for traces.
+  """
 
   variant: Variant
   threats: ThreatModel
   variables: Any
   tasks: list[engine.Task]
+  quiet: Callable[[Any], Oracle]
 
 
 def check_budget(
@@ -120,22 +126,18 @@ def cell(common: Attacked, variant: Variant, others: Mapping[Recipe, Model]) -> 
   answers = model.logits if common.attack.sees_logits else model.clean
   assert answers, "a model outside JAX is refused before"
   served = (lambda v: _clipped(answers(v))) if common.attack.server_clips else answers
-
-  def attacker(oracle):
-    averaged = oracles.averaged(oracle, variant.num_samples)
-    return oracles.log_answers(averaged) if common.attack.takes_logs else averaged
-
+  read = oracles.log_answers if common.attack.takes_logs else lambda oracle: oracle
   threats = threat_model(
     served,
     common.defense,
-    attacker=attacker,
+    attacker=lambda oracle: read(oracles.averaged(oracle, variant.num_samples)),
     asks=other and other.logits,
     judge=None if model.judge is None else model.undefended,
   )
   variables = model.variables if other is None else (model.variables, other.variables)
   image_of = dict(zip(common.indices.tolist(), images))
   tasks = [_task(common, image_of[each["index"]], each) for each in identities(common, variant)]
-  return Cell(variant, threats, variables, tasks)
+  return Cell(variant, threats, variables, tasks, lambda v: read(threats.clean(v)))
 
 
 def _network(model):

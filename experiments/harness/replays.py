@@ -56,7 +56,7 @@ def _replay(cell, seed, num_steps, max_queries):
     return trials.trace(
       cell.variant.attack,
       cell.threats.asked(variables, inputs.setting),
-      cell.threats.clean(variables),
+      cell.quiet(variables),
       key,
       trial,
       num_steps,

@@ -359,7 +359,7 @@ def _attack_model(asked, model, others, test, variants, defense, strengths):
       planned.append(cells.cell(common, variant, others))
   with jax.enable_x64(variants[0].float64):
     slots = asked.slots_per_device or engine.choose_slots(
-      variants[0].attack, *planned[0][1:], passes=asked.defense.ensemble
+      variants[0].attack, *planned[0][1:4], passes=asked.defense.ensemble
     )
     limits.check_slots(slots, cells.bytes_per_slot(planned[0]))
   ledger, facts = _open_folder(asked, model, others, test, defense, strengths, slots)

@@ -42,7 +42,8 @@ def log_answers(oracle: Oracle) -> Oracle:
   """Takes the logarithms of probabilities: to a constant an image, the logits behind them.
 
   What an attack on logits makes of a server that answers probabilities. The logarithm's
-  argument is clamped as in `objectives.log_margin`, so that one below 0 has no slope.
+  argument is clamped as in `objectives.log_margin`: one below 0 has no slope, and differences
+  end at 69, where a probability is 1e-30.
 
   Args:
     oracle: what is asked, for probabilities.

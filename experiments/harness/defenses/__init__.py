@@ -21,8 +21,8 @@ OPTIONS = (
     None,
     "what answers at test time: a name of the zoo (output_noise, "
     "inner_noise, none, ...) or path/to/file.py:factory, where factory() returns an "
-    "orjax.threats.Defense; output noise by default, none against PGD and with --host_model, "
-    "inner noise of a network with a place for it",
+    "orjax.threats.Defense; output noise by default, none against PGD and APGD and with "
+    "--host_model, inner noise of a network with a place for it",
     request.WHAT,
   ),
   Option(

@@ -8,7 +8,6 @@ import numpy as np
 
 from harness.report import ledgers
 from orjax import records
-from orjax import theory
 
 TRIES = 10  # of one image at the server
 _MOSTLY = 0.5  # of the steps: an attack that was blind that often says little
@@ -33,7 +32,7 @@ def distance(summary: dict) -> str:
 
 def resubmitted(rates: Sequence[float]) -> float:
   """How often one of `TRIES` tries is a success, of images with these rates of a single one."""
-  return float(np.mean(theory.resubmission_rate(np.asarray(rates, np.float64), TRIES)))
+  return float((1 - (1 - np.asarray(rates, np.float64)) ** TRIES).mean())
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
@@ -160,7 +159,7 @@ def _where(ledger, keys, record, summary):
 def _advice(attack):
   if attack == "pgd":
     return "--diagnose tries what needs no gradient"
-  if attack == "carlini_wagner":
+  if attack in ("carlini_wagner", "apgd"):
     return "try an attack that needs no gradient, such as blackbox_attacks.py --attack=rays"
   return (
     "try longer probes (--spacing, --smoothing), and an attack on labels, such as --attack=rays"

@@ -7,6 +7,7 @@ a call as the attack sends, in the same process.
 from collections.abc import Sequence
 import functools
 import importlib.util
+import math
 from typing import NamedTuple
 
 import jax
@@ -38,9 +39,12 @@ class Endless(NamedTuple):
   num_samples: int = 1
 
 
-def endless(size: int) -> list[Endless]:
-  """The attacks that are measured, on images of `size` numbers."""
-  half = min(128, size // 2)
+def endless(image_shape: tuple[int, ...]) -> list[Endless]:
+  """The attacks that are measured, on images [H, W, C], as far as they can be.
+
+  Square's l2 form needs more pixels than digits have, the evolution strategy evosax.
+  """
+  half = min(128, math.prod(image_shape) // 2)
   shared = {"max_steps": 10**9, "binary_search_steps": 1, "check_every": None}
   zoo = attacks.zoo(_OBJECTIVE, num_coordinates=half, **shared)
   nes = attacks.carlini_wagner(_OBJECTIVE, estimators.nes(num_pairs=half), **shared)
@@ -59,7 +63,6 @@ def endless(size: int) -> list[Endless]:
     Endless("label_only", attacks.label_only(chance, radius=_NOWHERE)),
     Endless("partial_information", attacks.partial_information(chance, radius=_NOWHERE)),
     Endless("square", attacks.square(never)),
-    Endless("square, l2", attacks.square(never, norm="l2", radius=3.0)),
     Endless("square, asked again", attacks.square(never, comparison="asked_again", lead=4)),
     Endless("square, sequential", attacks.square(never, comparison="sequential", lead=4)),
     Endless("sign_hunter", attacks.sign_hunter(never)),
@@ -69,6 +72,8 @@ def endless(size: int) -> list[Endless]:
     Endless("hop_skip_jump", attacks.hop_skip_jump(chance, num_iterations=10**6)),
     Endless("pop_skip_jump", attacks.pop_skip_jump(chance, num_iterations=10**6)),
   ]
+  if min(image_shape[:2]) >= 10:
+    found.append(Endless("square, l2", attacks.square(never, norm="l2", radius=3.0)))
   if importlib.util.find_spec("evosax"):
     found.append(Endless("evolution", attacks.evolution(never)))
   return found

@@ -23,6 +23,8 @@ def in_blocks(attack: Attack, *, num_steps: int) -> Attack:
   """Makes one step of `num_steps` steps.
 
   A block that finishes stands still to its end, while it asks, and pays, as much as any other.
+  Of several successes in a block the last one is reported: what chooses among them, such as
+  `keep_best`, belongs inside. All steps are traced one by one, so that many compile for long.
 
   Args:
     attack: what is wrapped; its `adversarial` must be the image it judged.
@@ -47,9 +49,12 @@ def in_blocks(attack: Attack, *, num_steps: int) -> Attack:
     for step_key in jax.random.split(key, num_steps):
       moved, info = attack.step(step_key, oracle, example, inner)
       seen = info.success & ~finished
-      adversarial = jnp.where(seen | ~(success | finished), moved.adversarial, adversarial)
+      shown = seen | ~(success | finished)
+      adversarial = jnp.where(shown, moved.adversarial, adversarial)
+      # An answer that is no number ends a trial, wherever in the block it came.
+      broken = jnp.isnan(loss) | (~finished & jnp.isnan(info.loss))
+      loss = jnp.where(broken, jnp.nan, jnp.where(shown, info.loss, loss))
       success, learnt = success | seen, learnt | (info.learnt & ~finished)
-      loss = jnp.where(finished & ~jnp.isnan(info.loss), loss, info.loss)
       inner = ask_tell.select(finished, inner, moved)
       finished, num_queries = finished | info.finished, num_queries + info.num_queries
     told = info._replace(
