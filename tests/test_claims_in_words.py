@@ -6,6 +6,8 @@ from published_columns import Column
 from published_columns import of
 from published_columns import prose
 
+from harness.report import panel
+
 
 def _fooled(folder, count, **wanted):
   """The share of `count` images that fool the undefended network, with its interval."""
@@ -62,13 +64,27 @@ def test_what_is_said_of_gradients_through_noise():
   assert f"({spent:,} queries an image)" in prose("panel_mnist")
 
 
+def test_what_is_said_of_an_informed_zoo_that_is_on_its_way():
+  strengths = (0.0, 1e-6, 1e-4, 1e-2, 5.76e-2)
+  load = published_columns.load("panel_mnist/zoo/informed")
+  reached = panel.reached(load, panel.Radius("l2", 3.0))
+  near = [round(100 * reached[x].rate) for x in strengths]
+  quiet, noisy = (f"{reached[x].distance:.2f}" for x in (0.0, 1e-4))
+  assert near[0] == near[1]
+  assert (
+    f"{near[0]} within l2 3.0 without noise and at 1e-6, {near[2]}, {near[3]} and {near[4]} at "
+    f"1e-4, 1e-2 and 5.76e-2, at a median distance of {quiet} without noise and {noisy} at 1e-4."
+  ) in prose("panel_mnist")
+
+
 def test_what_is_said_of_other_attacks():
-  panel = lambda each, strength: _fooled(f"panel_mnist/{each}", 100, strength=strength)
+  fooled = lambda each, strength: _fooled(f"panel_mnist/{each}", 100, strength=strength)
   ql, bandits = "ql/published", "bandits/published"
   assert (
-    f"{panel(ql, 1e-4)} and {panel(bandits, 1e-4)} of 100 images of MNIST at 1e-4, "
-    f"{panel(ql, 1e-2)} and {panel(bandits, 1e-2)} at 1e-2 (without noise {panel(ql, 0.0)[:4]} and "
-    f"{panel(bandits, 0.0)[:4]}); with long probes Bandits fools {panel('bandits/wide', 1e-4)} at"
+    f"{fooled(ql, 1e-4)} and {fooled(bandits, 1e-4)} of 100 images of MNIST at 1e-4, "
+    f"{fooled(ql, 1e-2)} and {fooled(bandits, 1e-2)} at 1e-2 (without noise {fooled(ql, 0.0)[:4]} "
+    f"and {fooled(bandits, 0.0)[:4]}); with long probes Bandits fools "
+    f"{fooled('bandits/wide', 1e-4)} at"
   ) in prose("README.md")
   white = lambda strength: _fooled("figure5_mnist/untargeted_100", 100, strength=strength)
   assert (

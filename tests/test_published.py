@@ -6,6 +6,7 @@ import shlex
 import types
 
 import compare_defenses
+import jax
 import mains
 import numpy as np
 import pytest
@@ -14,11 +15,37 @@ from harness import attacks
 from harness import cells
 from harness import defenses
 from harness import sweep
+from orjax import datasets
+from orjax import models
+from orjax import networks
 from orjax import records
 
 RESULTS = mains.ROOT / "experiments" / "results"
 # Known once the model is there; everything else of a request is in the flags.
 _OF_THE_MODEL = {"model", "data", "substitutes", "slots_per_device", "rows_per_call"}
+
+
+def test_random_scaling_leaves_a_ratio_where_no_logarithm_is_clamped():
+  """Shares of answers, over the factor, whose third probability is below 1e-30."""
+  try:
+    test = datasets.load("mnist", "test")
+  except (OSError, ValueError) as e:
+    pytest.skip(f"mnist is not here: {e}")
+  classifier = models.build("convnet_mnist")
+  path = mains.ROOT / "experiments" / "networks" / "convnet_mnist.safetensors"
+  saved = networks.load(path, classifier.init(jax.random.key(0)))
+  chosen = sorted({r["index"] for r in records.read(RESULTS / "controls_mnist/scaling/ql_dlr")})
+  images = datasets.to_float(test.images[chosen])
+  top = jax.lax.top_k(jax.jit(classifier.apply)(saved.state, images), 3)[0]
+  gaps = np.asarray(top[:, 0] - top[:, 2], np.float64)
+  said = (RESULTS / "controls_mnist" / "README.md").read_text()
+  shares = []
+  for power in (1, 0.5):
+    low, high = 0.5**power, 10**power
+    clamped = np.clip((high + np.log(1e-30) / gaps) / (high - low), 0, 1)
+    shares.append(f"{clamped.mean():.2f}")
+  wanted = f"in {shares[0]} of the answers to these images, with the square root in {shares[1]}."
+  assert wanted in " ".join(said.split())
 
 
 def _published():
