@@ -54,6 +54,7 @@ def test_what_is_said_of_gradients_through_noise():
   for each in (*losses, "same_draws"):
     assert all(count(each, x) == 100 for x in (0.0, 1e-6, 1e-4))
   assert count("same_draws", 1e-2) == count("same_draws", 5.76e-2) == 100
+  assert "APGD, by gradients through it, takes all 100 at every variance." in prose("README.md")
   xent, dlr, targeted = ([count(each, x) for x in (1e-2, 5.76e-2)] for each in losses)
   assert (
     f"{xent[0]} and {xent[1]} by the cross-entropy, {dlr[0]} and {dlr[1]} by DLR and {targeted[0]} "

@@ -46,6 +46,7 @@ def _in_the_library(name, dataset, norm):
     "nes",
     "partial_information",
     "pgd",
+    "pop_skip_jump",
     "ql",
     "rays",
     "sign_hunter",
@@ -99,6 +100,9 @@ def test_every_attack_with_published_numbers_has_a_preset():
     (presets.carlini_wagner(), {"initial_trade_off": 1e-3, "max_steps": 10_000}),
     (presets.whitebox_pgd("mnist"), {"radius": 0.3, "step_size": 0.01, "num_steps": 40}),
     (presets.whitebox_pgd("cifar10"), {"radius": 8 / 255, "step_size": 2 / 255, "num_steps": 10}),
+    # PopSkipJump's grids.
+    (presets.pop_skip_jump("mnist"), {"cells": 100}),
+    (presets.pop_skip_jump("cifar10"), {"cells": 300}),
     # SignHunter's configurations divide NES's directions by the root of the entries.
     (presets.ql("mnist", "l2"), {"smoothing": 0.1 / math.sqrt(28 * 28), "radius": 3.0}),
   ],

@@ -221,6 +221,9 @@ LINF_BALLS: Table = {
   (None, None): {"radius": 8 / 255},
 }
 
+# Simon-Gabriel et al. (2021): the grid of the line that is searched.
+POP_SKIP_JUMP: Table = {("cifar10", None): {"cells": 300}, (None, None): {"cells": 100}}
+
 # Madry et al.'s CIFAR10 and MNIST challenges; as many steps of as many pixels for digits.
 WHITEBOX_PGD: Table = {
   ("digits", None): {"radius": 0.2, "step_size": 0.05, "max_steps": 10},
@@ -309,6 +312,11 @@ def sign_hunter(dataset: str | None = None, norm: str = "linf") -> dict[str, Any
 def rays(dataset: str | None = None) -> dict[str, Any]:
   """Keywords of `attacks.rays`, the radius at which it stops: see `zoo`."""
   return _numbers(LINF_BALLS, dataset)
+
+
+def pop_skip_jump(dataset: str | None = None) -> dict[str, Any]:
+  """Keywords of `attacks.pop_skip_jump`, the cells of a line: see `zoo`."""
+  return _numbers(POP_SKIP_JUMP, dataset)
 
 
 def spsa(dataset: str | None = None) -> dict[str, Any]:

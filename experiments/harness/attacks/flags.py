@@ -268,7 +268,7 @@ _NUMBERS = (
   ),
   Option("proxy_radius", "float", None, "how far around", **within("proxy_radius")),
   Option(
-    "cells", "integer", None, "of a line along which the boundary is searched", low=4, high=10**6
+    "cells", "integer", None, "of a line along which the boundary is searched", **within("cells")
   ),
   Option("num_rows", "integer", None, "looks per step at one image", **within("num_rows")),
   Option(

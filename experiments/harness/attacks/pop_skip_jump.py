@@ -3,6 +3,7 @@
 from harness.attacks import shared
 from harness.attacks.spec import AttackSpec
 from orjax import attacks
+from orjax.attacks import presets
 
 
 def build(objective, *, num_iterations=32, cells=100, lead=4, num_rows=1):
@@ -12,7 +13,4 @@ def build(objective, *, num_iterations=32, cells=100, lead=4, num_rows=1):
   )
 
 
-# As published, a line of CIFAR10 is searched in more cells than one of MNIST.
-_NUMBERS = {(None, None): shared.IN_A_BALL, ("cifar10", None): {**shared.IN_A_BALL, "cells": 300}}
-
-SPEC = AttackSpec(build, _NUMBERS, check=shared.check_comes_from_far)
+SPEC = AttackSpec(build, shared.in_a_ball(presets.POP_SKIP_JUMP), check=shared.check_comes_from_far)
