@@ -1,5 +1,6 @@
 """What the README says of the paper's claims, recomputed from the committed ledgers."""
 
+import numpy as np
 import published_columns
 from published_columns import CLEAN
 from published_columns import Column
@@ -76,6 +77,27 @@ def test_what_is_said_of_an_informed_zoo_that_is_on_its_way():
     f"{near[0]} within l2 3.0 without noise and at 1e-6, {near[2]}, {near[3]} and {near[4]} at "
     f"1e-4, 1e-2 and 5.76e-2, at a median distance of {quiet} without noise and {noisy} at 1e-4."
   ) in prose("panel_mnist")
+
+
+def test_what_is_said_of_a_zoo_that_measures_the_noise():
+  load = lambda each, x: {
+    r["index"]: r["l2"]
+    for r in published_columns.group(of(f"headline_mnist/{each}", strength=x), Column(CLEAN)).trials
+    if r["clean_success"]
+  }
+  measured, recipe = (
+    [load(each, x) for x in (0.0, 1e-4)] for each in ("measured_zoo", "informed_zoo")
+  )
+  assert all(len(found) == 20 for found in (*measured, *recipe))
+  mean = lambda found: f"{np.mean(list(found.values())):.2f}"
+  times = lambda one, other: f"{np.median([one[i] / other[i] for i in one]):.2f}"
+  (quiet, noisy), by_hand = measured, recipe
+  assert (
+    f"at a mean l2 of {mean(quiet)} and {mean(noisy)}, where the recipe ends at "
+    f"{mean(by_hand[0])} and {mean(by_hand[1])} ({times(quiet, by_hand[0])} and "
+    f"{times(noisy, by_hand[1])} times as far"
+  ) in prose("headline_mnist")
+  assert f"more than NES, {times(noisy, quiet)} times the distance" in prose("headline_mnist")
 
 
 def test_what_is_said_of_other_attacks():
