@@ -100,6 +100,17 @@ def test_what_is_said_of_a_zoo_that_measures_the_noise():
   assert f"more than NES, {times(noisy, quiet)} times the distance" in prose("headline_mnist")
 
 
+def test_what_is_said_of_nes_on_little_information():
+  load = published_columns.load("panel_mnist/labels/partial_information")
+  reached = panel.reached(load, None)
+  fell = [round(100 * reached[x].rate) for x in (0.0, 1e-6, 1e-4, 1e-2, 5.76e-2)]
+  claims = [round(100 * reached[x].claimed) for x in (1e-6, 1e-4, 1e-2, 5.76e-2)]
+  assert (
+    f"takes {fell[0]} without noise and {fell[1]}, {fell[2]}, {fell[3]} and {fell[4]} at the four "
+    f"variances, where it claims {claims[0]}, {claims[1]}, {claims[2]} and {claims[3]}."
+  ) in prose("panel_mnist")
+
+
 def test_what_is_said_of_other_attacks():
   fooled = lambda each, strength: _fooled(f"panel_mnist/{each}", 100, strength=strength)
   ql, bandits = "ql/published", "bandits/published"
