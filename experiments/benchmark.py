@@ -85,7 +85,6 @@ def read(values: request.Values) -> BenchmarkRequest:
   """The request that the flags make."""
   images = data.read(values)
   recipe = recipes.Recipe(values["network"])
-  recipes.network(images, recipe)
   known = [x.name for x in attacks.endless(trained.classifier(images, recipe).image_shape)]
   if unknown := set(values["only"]) - {"training", *known}:
     names = ", ".join(map(repr, known))

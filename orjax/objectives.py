@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from orjax.factories import factory
+from orjax.types import clamped_log
 from orjax.types import LOG_FLOOR
 from orjax.types import LossFn
 from orjax.types import Objective
@@ -78,10 +79,7 @@ def log_margin(*, targeted: bool = False, non_positive: str = "clamp") -> Object
 
   def loss(row, label):
     leader, follower = _lead(row, label, targeted)
-    log_ratio = jnp.log(jnp.maximum(leader, 0) + LOG_FLOOR) - jnp.log(
-      jnp.maximum(follower, 0) + LOG_FLOOR
-    )
-    hinge = jnp.maximum(log_ratio, 0)
+    hinge = jnp.maximum(clamped_log(leader) - clamped_log(follower), 0)
     if non_positive == "clamp":
       return hinge
     unusable = (leader < 0) | (follower < 0)
@@ -193,7 +191,7 @@ def log_dlr() -> Objective:
   ratio = dlr()
 
   def loss(row, label):
-    row = jnp.log(jnp.maximum(row, 0) + LOG_FLOOR)
+    row = clamped_log(row)
     return ratio.loss(row, label) if row.shape[-1] > 2 else row[label] - rival(row, label)
 
   return Objective(loss, achieved(False))

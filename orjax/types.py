@@ -117,6 +117,11 @@ class StepInfo(NamedTuple):
   learnt: jax.Array
 
 
+def clamped_log(probability: jax.Array) -> jax.Array:
+  """log(max(p, 0) + `LOG_FLOOR`) of numbers of any shape: a noisy p below 0 has no logarithm."""
+  return jnp.log(jnp.maximum(probability, 0) + LOG_FLOOR)
+
+
 def teaches(gradient: jax.Array) -> jax.Array:
   """Whether a gradient of any shape says where to go: an entry is a number and not 0, bool []."""
   return ((gradient != 0) & jnp.isfinite(gradient)).any()

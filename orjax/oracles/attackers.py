@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from orjax import factories
-from orjax.types import LOG_FLOOR
+from orjax.types import clamped_log
 from orjax.types import Oracle
 
 
@@ -53,7 +53,7 @@ def log_answers(oracle: Oracle) -> Oracle:
   """
 
   def query(key, images):
-    return jnp.log(jnp.maximum(oracle.query(key, images), 0) + LOG_FLOOR)
+    return clamped_log(oracle.query(key, images))
 
   return Oracle(query, oracle.queries_per_row)
 

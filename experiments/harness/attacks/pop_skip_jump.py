@@ -6,7 +6,7 @@ from orjax import attacks
 from orjax.attacks import presets
 
 
-def build(objective, *, num_iterations=32, cells=100, lead=4, num_rows=1):
+def build(objective, *, num_iterations=32, cells, lead=4, num_rows=1):
   """The attack of the flags."""
   return attacks.pop_skip_jump(
     objective, num_iterations=num_iterations, cells=cells, lead=lead, num_rows=num_rows

@@ -39,6 +39,11 @@ class Endless(NamedTuple):
   num_samples: int = 1
 
 
+def _by_chance(one_in):
+  """Successes that change from place to place as if by chance, of one answer in so many."""
+  return _OBJECTIVE._replace(achieved=lambda row, label: (row[0] * 2**22) % one_in < 1)
+
+
 def endless(image_shape: tuple[int, ...]) -> list[Endless]:
   """The attacks that are measured, on images [H, W, C], as far as they can be.
 
@@ -49,8 +54,7 @@ def endless(image_shape: tuple[int, ...]) -> list[Endless]:
   zoo = attacks.zoo(_OBJECTIVE, num_coordinates=half, **shared)
   nes = attacks.carlini_wagner(_OBJECTIVE, estimators.nes(num_pairs=half), **shared)
   never = _OBJECTIVE._replace(achieved=lambda row, label: jnp.zeros((), bool))
-  # A label that changes from place to place as if by chance: the boundary is everywhere.
-  chance = _OBJECTIVE._replace(achieved=lambda row, label: (row[0] * 2**22) % 2 < 1)
+  chance = _by_chance(2)  # the boundary is everywhere
   found = [
     Endless("zoo", zoo),
     Endless("zoo, averaging 100", zoo, 100),
@@ -189,14 +193,13 @@ def useful_shares(
   zoo = attacks.zoo(
     _OBJECTIVE, num_coordinates=8, binary_search_steps=3, max_steps=40, check_every=4
   )
-  rarely = _OBJECTIVE._replace(achieved=lambda row, label: (row[0] * 2**22) % 256 < 1)
   threats = _threats(classifier)
   tasks = [
     engine.Task({}, images[i], 0, 0, i, {"stddev": np.float32(10.0 ** -(i % 5))})
     for i in range(NUM_SWEPT)
   ]
   shares = {}
-  for name, attack in (("zoo", zoo), ("square", attacks.square(rarely))):
+  for name, attack in (("zoo", zoo), ("square", attacks.square(_by_chance(256)))):
     plan = engine.Plan(engine.choose_slots(attack, threats, variables, tasks), chunk=10)
     found = _statistics(attack, threats, variables, tasks, 10**6, plan)
     shares[name] = found.useful_share, found.used_share
