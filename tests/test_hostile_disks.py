@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import json
 import os
 import resource
@@ -77,6 +78,39 @@ def test_a_full_disk_leaves_the_ledger_whole(tmp_path):
   assert path.read_bytes() == before and ledger.records == [a_record()]
   ledger.append(a_record(index=4))  # once there is space
   assert [record["index"] for record in records.read(tmp_path)] == [3, 4]
+
+
+def test_a_signal_takes_no_line_that_stood_in_the_ledger(tmp_path, monkeypatch):
+  path, ledger = tmp_path / "records.jsonl", records.Ledger(tmp_path)
+  to_disk, synced = os.fsync, []
+
+  def interrupted(number):
+    to_disk(number)
+    synced.append(number)
+    if len(synced) == 2:  # the line's; the first was its checksum's
+      raise KeyboardInterrupt
+
+  monkeypatch.setattr(os, "fsync", interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    ledger.append(a_record())
+  assert records.read(tmp_path) == records.Ledger(tmp_path).records == [a_record()]
+  monkeypatch.setattr(os, "fsync", to_disk)
+  before = path.read_bytes()
+
+  class Torn(io.FileIO):
+    """Takes half, and is interrupted."""
+
+    def write(self, text):
+      if self.name != path:
+        return super().write(text)
+      super().write(text[: len(text) // 2])
+      raise KeyboardInterrupt
+
+  monkeypatch.setattr("builtins.open", lambda path, mode, buffering: Torn(path, mode))
+  with pytest.raises(KeyboardInterrupt):
+    ledger.append(a_record(index=4))
+  monkeypatch.undo()
+  assert path.read_bytes() == before
 
 
 def test_what_is_for_people_ends_no_run(tmp_path, caplog):

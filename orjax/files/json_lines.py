@@ -75,6 +75,8 @@ def _is_json(text):
 def append_line(path: str | os.PathLike, content: Any, *, durable: bool = True) -> None:
   """Adds a line; where that fails, the file is as before.
 
+  A signal leaves a line that was whole when it came, and no part of one.
+
   Args:
     path: of the `.jsonl` file, which need not exist.
     content: of the line, as JSON knows it: see `plain`.
@@ -109,8 +111,12 @@ def _append(path, text, durable):
           left = left[file.write(left) :]
         if durable:
           os.fsync(file.fileno())
-      except BaseException:
+      except OSError:
         file.truncate(before)
+        raise
+      except BaseException:  # a signal: what is whole stays, as others may have read it
+        if file.seek(0, os.SEEK_END) < before + len(text):
+          file.truncate(before)
         raise
   except OSError as e:
     raise cannot_write(path, e) from e
