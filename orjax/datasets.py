@@ -4,6 +4,7 @@ Decoded arrays, but ImageNet's, are cached beside the TFDS copy, so that a secon
 instant and does not need TFDS. The order is TFDS's own: it is not the order of the original files.
 """
 
+import importlib.util
 import pathlib
 from typing import Any
 from typing import NamedTuple
@@ -87,11 +88,16 @@ def load(
 
 
 def _digits(split):
-  from sklearn.datasets import load_digits  # slow import, only needed here
-
-  images, labels = load_digits(return_X_y=True)
+  # The file that `sklearn.datasets.load_digits` reads: to import scikit-learn takes longer than
+  # all else that a small run does before its first query.
+  package = importlib.util.find_spec("sklearn")
+  if package is None or not package.submodule_search_locations:
+    raise FileNotFoundError("digits are scikit-learn's: install it (pip install scikit-learn)")
+  path = pathlib.Path(package.submodule_search_locations[0], "datasets/data/digits.csv.gz")
+  rows = np.loadtxt(path, delimiter=",")
+  labels = rows[:, -1]
   # 0..16 to 0..255, so that every data set has one range.
-  images = np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+  images = np.round(rows[:, :-1].reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
   order = np.random.default_rng(0).permutation(len(images))
   part = order[:_DIGITS_TEST] if split == "test" else order[_DIGITS_TEST:]
   return Dataset(images[part], labels[part].astype(np.int32))

@@ -15,6 +15,15 @@ from orjax import training
 from orjax.models import convnet
 
 
+def test_digits_are_scikit_learns():
+  load_digits = pytest.importorskip("sklearn.datasets").load_digits
+  theirs = load_digits()
+  parts = [datasets.load("digits", split) for split in ("train", "test")]
+  pairs = sorted((image.tobytes(), label) for part in parts for image, label in zip(*part))
+  expected = np.round(theirs.images * (255 / 16)).astype(np.uint8)
+  assert pairs == sorted((x.tobytes(), y) for x, y in zip(expected, theirs.target))
+
+
 def test_digits_are_embedded_split_and_fixed():
   train, test = datasets.load("digits", "train"), datasets.load("digits", "test")
   assert train.images.shape == (1437, 8, 8, 1) and test.images.shape == (360, 8, 8, 1)
