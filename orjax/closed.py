@@ -16,6 +16,7 @@ from orjax import geometry
 from orjax import host
 from orjax import progress
 from orjax.engine import programs
+from orjax.engine import tasks as tasks_lib
 from orjax.engine import trials as trials_lib
 from orjax.engine.trials import Trial
 from orjax.host.jax_internals import is_traced
@@ -149,6 +150,7 @@ class Evaluation(NamedTuple):
     l2: of the perturbation, in units of the [0, 1] range [N].
     linf: likewise [N].
     finite: the model answered numbers throughout; if not, the rest says nothing, bool [N].
+    chosen: what the attack chose by what it was told, by name [N]; {} of most: see `Attack`.
   """
 
   adversarial: jax.Array
@@ -162,6 +164,7 @@ class Evaluation(NamedTuple):
   l2: jax.Array
   linf: jax.Array
   finite: jax.Array
+  chosen: dict[str, jax.Array]
 
 
 def evaluate(
@@ -314,6 +317,7 @@ def _evaluation(trials, verdicts):
     jax.vmap(geometry.l2)(perturbations),
     jax.vmap(geometry.linf)(perturbations),
     verdicts.finite & ~trials.broken,
+    tasks_lib.chosen(trials.state),
   )
 
 

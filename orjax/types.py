@@ -151,6 +151,9 @@ def judged(
 class Attack(NamedTuple):
   """A pair of pure functions; every state has `adversarial` [H, W, C].
 
+  A state may have `chosen`, too: numbers by name, for the record, of an attack that chooses how
+  it asks by what it was told, such as `wrappers.informed`.
+
   Attributes:
     init: `init(key, example) -> state`; asks nothing.
     step: `step(key, oracle, example, state) -> (state, StepInfo)`. Every step of an

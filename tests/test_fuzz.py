@@ -192,7 +192,11 @@ _TASKS = [
 _HELD = Held(
   _Slots(np.full((2, 2, 2, 1), 0.25, np.float32), np.array([False, True])),
   (_TASKS[0], None),
-  (Outcome(_TASKS[1], np.ones((2, 2, 1), np.float32), True, 3, 33, 0.0, False, 0.5, 0.0),),
+  (
+    Outcome(
+      _TASKS[1], np.ones((2, 2, 1), np.float32), True, 3, 33, 0.0, False, 0.5, 0.0, {"length": 2.0}
+    ),
+  ),
 )
 _NOTHING = _HELD._replace(
   trials=_Slots(np.zeros((2, 2, 2, 1), np.float32), np.ones(2, bool)),

@@ -22,6 +22,7 @@ from orjax import theory
 from orjax.attacks.wrappers import choices
 from orjax.attacks.wrappers import pilot as pilots
 from orjax.attacks.wrappers import statistics
+from orjax.threats import ThreatModel
 from orjax.types import Example
 from orjax.types import Oracle
 
@@ -221,7 +222,7 @@ def test_the_same_numbers_attack_whatever_is_answered(curved, make, size):
 
 
 def test_a_search_of_few_rows_a_step_measures_in_blocks(curved):
-  """Square within an l_inf ball, by the statistic that the pilot found for it."""
+  """Square within an l_inf ball, by the statistic that the pilot found; the verdict tells it."""
   examples, pilot = curved[1], attacks.Pilot(num_lines=4, num_directions=2, tiles=False)
 
   def make_attack(choice):
@@ -230,17 +231,23 @@ def test_a_search_of_few_rows_a_step_measures_in_blocks(curved):
     )
     return attacks.in_blocks(search, num_steps=4)
 
-  @jax.jit
-  def run(setting):
-    attack = attacks.informed(make_attack, SUCCESS, num_averaged=1, num_votes=1, pilot=pilot)
-    return orjax.attack_batch(
-      jax.random.key(0), attack, _served(setting), examples.image, examples.label, max_queries=1000
-    )
-
-  result = run(Setting(low=0.5, high=10.0))
-  classes = linear_logits(linear_variables(), result.adversarial).argmax(-1)
+  served = lambda _, setting: _served(Setting(**setting))
+  result = orjax.evaluate(
+    jax.random.key(0),
+    attacks.informed(make_attack, SUCCESS, num_averaged=1, num_votes=1, pilot=pilot),
+    ThreatModel(lambda _: _softmax(), served, served),
+    None,
+    examples.image,
+    examples.label,
+    objective=SUCCESS,
+    max_queries=1000,
+    setting={"low": 0.5, "high": 10.0},
+  )
   # Square's windows never reach the last row, where the class of one of the images is decided.
-  assert (result.claimed & (classes != examples.label)).sum() >= NUM_TRIALS - 1
+  assert (result.claimed & result.clean_success).sum() >= NUM_TRIALS - 1
+  picked = np.stack([result.chosen[name] for name in statistics.NAMES])
+  assert (picked.sum(0) == 1).all()
+  assert (result.chosen["length"] > 0).all() and not result.chosen["in_tiles"].any()
   assert (result.num_queries % 8 == 0).all()
   assert (result.num_queries > 8 * sum(pilot.steps(8))).all(), "a claim of the pilot's"
   assert np.abs(result.adversarial - examples.image).max() <= 0.3 + 1e-6

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from orjax import records
+from orjax.runner import Outcome
+from orjax.runner import Task
 
 
 def a_record(**changes):
@@ -115,6 +117,20 @@ def test_a_line_is_the_fields_in_their_order(tmp_path):
     '"defended_success_rate": 0.5, "noise_error_rate": 0.0, "num_steps": 7, "num_queries": 70, '
     '"l2": 1.5, "linf": 0.5, "zero_gradients": 0.0, "setting": {}}\n'
   )
+
+
+def test_what_was_chosen_is_the_last_field_where_there_is_any(tmp_path):
+  ledger = records.Ledger(tmp_path)
+  ledger.append({**a_record(), "chosen": {"dlr": np.bool_(True), "length": np.float32(0.5)}})
+  assert records.read(tmp_path)[0]["chosen"] == {"dlr": True, "length": 0.5}
+  assert list(records.read(tmp_path)[0]) == [*records.FIELDS, "chosen"]
+  for chosen in ([], {"dlr": "yes"}, {"length": None}):
+    with pytest.raises(ValueError, match="its chosen is .*, not names and numbers"):
+      ledger.append(a_record(index=4, chosen=chosen))
+  task = Task({**a_record(), "setting": {}}, np.zeros((2, 2, 1), np.float32), 1, 0, 3, {})
+  outcome = Outcome(task, task.image, True, 7, 70, 0.0, True, 0.5, 0.0, {"length": 0.5})
+  assert records.record(outcome)["chosen"] == {"length": 0.5}
+  assert tuple(records.record(outcome._replace(chosen={}))) == records.FIELDS
 
 
 def test_old_ledgers_read_as_new_ones(tmp_path):

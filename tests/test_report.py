@@ -101,6 +101,25 @@ def test_a_blind_attack_that_fails_is_no_evidence(shares, success, said, tmp_pat
   assert cells(text)[1][-1] == f"{shares:.3f}"
 
 
+def test_what_attackers_chose_has_a_table_of_its_own(tmp_path):
+  found = sweep_over({0.0: 1.0, 1e-4: 1.0, 1e-2: 1.0}, attack="informed_nes")
+  early = {"dlr": False, "margin": False, "length": 0.0}  # ended before it had measured
+  for number, record in enumerate(found):
+    dlr = number % 2 == 0
+    record["chosen"] = {"dlr": dlr, "margin": not dlr, "length": 1.0 + 2 * dlr}
+    if record["strength"] == 1e-2 or (record["strength"] == 0.0 and number):
+      record["chosen"] = early
+  first, *_, table, said = tables.attacks(write(tmp_path, found)).split("\n\n")
+  size = len(found) // 3
+  assert cells(table) == [
+    ["attack", "targeted", "noise variance", "chose", "dlr", "margin", "length"],
+    ["informed_nes", "no", "0", "1", "1", "0", "3"],
+    ["informed_nes", "no", "0.0001", f"{size}", f"{size // 2}", f"{size // 2}", "2"],
+    ["informed_nes", "no", "0.01", "0", "-", "-", "-"],
+  ]
+  assert "chosen" in said and "chose" not in first
+
+
 def test_whoever_has_gradients_is_not_told_of_probes(tmp_path):
   found = sweep_over({0.0: 0.0}, attack="apgd")
   for record in found:

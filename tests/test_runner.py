@@ -1,6 +1,7 @@
 """The engine: the same records, bit for bit, whatever the plan."""
 
 import functools
+from typing import NamedTuple
 
 import chex
 import jax
@@ -17,6 +18,7 @@ from orjax import objectives
 from orjax import oracles
 from orjax import runner
 from orjax import threats
+from orjax import types
 
 
 @functools.cache
@@ -208,6 +210,42 @@ def test_snapshot_goes_on_where_the_run_was(linear_images, reference, tmp_path):
   _assert_same(reference, found)
   # Starting all lost trials over would cost far more.
   assert steps_before < 1.6 * sum(o.num_steps for o in reference.values())
+
+
+class _Choosing(NamedTuple):
+  adversarial: jax.Array
+  chosen: dict[str, jax.Array]
+
+
+def _choosing_step(key, oracle, example, state):
+  info = _attack().step(key, oracle, example, _attack().init(key, example))[1]
+  length = state.chosen["length"] + 2
+  return _Choosing(example.image, {"sure": length > 2, "length": length}), info._replace(
+    finished=length > 5
+  )
+
+
+def test_what_an_attack_chose_is_told_and_outlives_the_run(linear_images, tmp_path):
+  start = lambda key, example: _Choosing(
+    example.image, {"sure": jnp.zeros((), bool), "length": jnp.float32(0)}
+  )
+  tasks = make_tasks(*linear_images, num_runs=1)[:4]
+  plan = runner.Plan(3, 2, _devices(1), snapshot=str(tmp_path / "snapshot.npz"))
+  outcomes = runner.run(
+    types.Attack(start, _choosing_step),
+    objectives.log_margin(),
+    threat_model(linear_predict),
+    linear_variables(),
+    tasks,
+    seed=0,
+    max_queries=500,
+    plan=plan,
+  )
+  told = [next(outcomes)]
+  outcomes.close()  # in hand: it is yielded again
+  told += _run(tasks, plan, attack=types.Attack(start, _choosing_step)).values()
+  assert len(told) == 5
+  assert [outcome.chosen for outcome in told] == 5 * [{"sure": True, "length": 6.0}]
 
 
 def test_snapshot_is_removed_at_the_end(linear_images, tmp_path):

@@ -16,7 +16,7 @@ from orjax import host
 from orjax.engine.slots import Held
 from orjax.engine.tasks import Outcome
 
-_FIELDS = Outcome._fields[1:]  # behind the task
+_FIELDS = Outcome._fields[1:-1]  # between the task and what was chosen
 
 
 def _name(task) -> str:
@@ -51,6 +51,7 @@ def save(
     arrays[f"leaf{number}"] = leaf
   for name in _FIELDS if outcomes else ():
     arrays[f"outcome_{name}"] = np.stack([getattr(outcome, name) for outcome in outcomes])
+  arrays["chosen"] = np.array([json.dumps(outcome.chosen) for outcome in outcomes], np.str_)
   for i, endpoint in enumerate(endpoints):
     for j, (question, answers) in enumerate(endpoint.unused):
       arrays[f"question{i}_{j}"], arrays[f"answers{i}_{j}"] = np.array(question), answers
@@ -108,10 +109,13 @@ def _form(x):
 
 
 def _outcomes(arrays, tasks):
-  for number, name in enumerate(arrays["outcomes"].tolist()):
+  names = arrays["outcomes"].tolist()
+  chosen = arrays.get("chosen", np.full(len(names), "{}")).tolist()  # older ones have none
+  for number, name in enumerate(names):
     if name in tasks:
       adversarial, *others = (arrays[f"outcome_{field}"][number] for field in _FIELDS)
-      yield Outcome(tasks[name], adversarial, *(x.item() for x in others))
+      others = [x.item() for x in others]
+      yield Outcome(tasks[name], adversarial, *others, chosen=json.loads(chosen[number]))
 
 
 def _answers(arrays, number):

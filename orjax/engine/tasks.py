@@ -38,7 +38,8 @@ class Task(NamedTuple):
 class Outcome(NamedTuple):
   """A finished trial: the task, what was handed in, what it cost, the verdict.
 
-  `zero_gradients` is the share of its steps that learnt nothing: see `StepInfo`.
+  `zero_gradients` is the share of its steps that learnt nothing: see `StepInfo`. `chosen` is what
+  the attack says that it chose by what it was told, numbers by name: see `Attack`.
   """
 
   task: Task
@@ -50,6 +51,7 @@ class Outcome(NamedTuple):
   clean_success: bool
   defended_success_rate: float
   noise_error_rate: float
+  chosen: dict[str, Any]
 
 
 def inputs(task: Task) -> Inputs:
@@ -68,10 +70,17 @@ class Report(NamedTuple):
   num_steps: Any
   num_queries: Any
   num_zero_gradients: Any
+  chosen: dict[str, Any]
 
   @classmethod
   def of(cls, trials: Trial) -> "Report":
-    return cls(trials.state.adversarial, *(getattr(trials, name) for name in cls._fields[1:]))
+    taken = {name: getattr(trials, name) for name in cls._fields[1:-1]}
+    return cls(trials.state.adversarial, **taken, chosen=chosen(trials.state))
+
+
+def chosen(state: Any) -> dict[str, Any]:
+  """What an attack's state says that it chose; {} of most."""
+  return getattr(state, "chosen", {})
 
 
 def outcomes(
@@ -113,4 +122,5 @@ def _outcome(task, trial, verdict):
     bool(verdict.clean_success),
     float(verdict.defended_success_rate),
     float(verdict.noise_error_rate),
+    {name: x.item() for name, x in trial.chosen.items()},
   )

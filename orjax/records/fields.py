@@ -31,11 +31,13 @@ FIELDS = (
   "zero_gradients",
   "setting",
 )
+# Behind them, of an attack that chooses how it asks: what it chose.
+CHOSEN = "chosen"
 # What says which trial a record is of. How its model was trained, the model's name tells.
 IDENTITY = tuple(name for name in FIELDS[: FIELDS.index("claimed")] if name != "trained_with") + (
   "setting",
 )
-_NEWER = {"zero_gradients"}  # ledgers written before it was measured have none
+_NEWER = {"zero_gradients", CHOSEN}  # ledgers written before they were measured have none
 
 
 class _Kind(NamedTuple):
@@ -84,6 +86,10 @@ _KINDS = {
   "linf": _LENGTH,
   "zero_gradients": _RATE,
   "setting": _Kind(lambda x: isinstance(x, dict), "names and values"),
+  CHOSEN: _Kind(
+    lambda x: isinstance(x, dict) and all(isinstance(y, bool) or _is_number(y) for y in x.values()),
+    "names and numbers",
+  ),
 }
 
 
@@ -92,7 +98,7 @@ def identity(record: dict) -> tuple:
   return tuple(json.dumps(record[name], sort_keys=True) for name in IDENTITY)
 
 
-def check(record: Any, names: tuple[str, ...] = FIELDS) -> None:
+def check(record: Any, names: tuple[str, ...] = (*FIELDS, CHOSEN)) -> None:
   """Raises ValueError unless some fields of a record are there, and are what they should be.
 
   Args:

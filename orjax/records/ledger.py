@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from orjax import files
 from orjax.records.fields import check
+from orjax.records.fields import CHOSEN
 from orjax.records.fields import FIELDS
 from orjax.records.fields import IDENTITY
 from orjax.records.fields import identity
@@ -48,7 +49,7 @@ class Ledger:
       ValueError: a field is missing or is not what it should be; the message says which.
       OSError: it cannot be written; the file is as before.
     """
-    if tuple(record) != FIELDS:
+    if tuple(name for name in record if name != CHOSEN) != FIELDS:
       raise ValueError(f"a record has the fields {FIELDS}, not {tuple(record)}")
     record = {name: files.plain(x, f"a record's {name}") for name, x in record.items()}
     try:

@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from orjax.records.fields import CHOSEN
 from orjax.records.fields import FIELDS
 
 
 def record(outcome: Any) -> dict:
-  """A ledger line from an outcome, in the order of `FIELDS`.
+  """A ledger line from an outcome, in the order of `FIELDS`, with `chosen` if there is any.
 
   Distances are in float64, so that they do not depend on how an accelerator sums.
 
@@ -28,4 +29,4 @@ def record(outcome: Any) -> dict:
   }
   if missing := [name for name in FIELDS if name not in measured]:
     raise ValueError(f"the identity of a task must say {', '.join(missing)}, too")
-  return {name: measured[name] for name in FIELDS}
+  return {name: measured[name] for name in (*FIELDS, *([CHOSEN] if outcome.chosen else []))}

@@ -58,7 +58,8 @@ def attacks(directory: str | os.PathLike) -> str:
   What a sweep varies besides gets a column each: the defense, answers averaged, the numbers
   of the setting; white-box PGD has the accuracy under attack. "Blind steps" is the share of
   steps that learnt nothing from the answers; below the table stands where that misleads. "Of 10
-  tries" is how often one of so many fresh answers to the same image is a success.
+  tries" is how often one of so many fresh answers to the same image is a success. Attackers who
+  measure first have a second table, of what they chose.
   """
   ledger = ledgers.load(directory)
   names = ledgers.varied(ledger.records, "defense", "num_samples")
@@ -88,7 +89,7 @@ def attacks(directory: str | os.PathLike) -> str:
   table = markdown(header, [_row(ledger, keys, white_box, members) for members in groups])
   # --diagnose has a verdict that knows of it.
   said = [] if ledger.request.get("diagnose") else _blind_sentences(ledger, keys, groups)
-  return "\n\n".join([table, *said])
+  return "\n\n".join([table, *said, *_chosen(ledger, keys, groups)])
 
 
 def _order(value):
@@ -117,6 +118,30 @@ def _row(ledger, keys, white_box, members):
   if white_box:
     row.append(interval(*accuracy_under_attack(summary, accuracy)))
   return row
+
+
+def _chosen(ledger, keys, groups):
+  """What attackers who measure first chose by it, and what the table says; nothing of others."""
+  begun = [
+    [r["chosen"] for r in members if any(r.get("chosen", {}).values())] for members in groups
+  ]
+  names = list(next((found[0] for found in begun if found), {}))
+  if not names:
+    return []
+
+  def cell(found, name):
+    values = [chosen[name] for chosen in found]
+    is_count = all(isinstance(x, bool) for x in values)
+    return str(sum(values)) if is_count else f"{np.median(values):.2g}"
+
+  shown = [[ledgers.show(ledgers.value(members[0], key)) for key in keys] for members in groups]
+  rows = [
+    [*row, str(len(found)), *(cell(found, name) if found else "-" for name in names)]
+    for row, found in zip(shown, begun)
+  ]
+  header = [*(ledger.axis if key == "strength" else key for key in keys), "chose", *names]
+  said = "What was chosen by what was measured: in how many trials, or the median of a number."
+  return [markdown(header, rows), said]
 
 
 def is_blind(summary: dict) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from orjax.attacks.steps import ask_tell
 from orjax.attacks.wrappers import pilot as pilots
+from orjax.attacks.wrappers import statistics
 from orjax.attacks.wrappers.choices import Choice
 from orjax.attacks.wrappers.choices import choose
 from orjax.attacks.wrappers.pilot import Pilot
@@ -23,12 +24,15 @@ from orjax.types import Oracle
 class InformedState(NamedTuple):
   """What was measured, and the inner attack's state, which means nothing until that is done.
 
-  `pilot.num_steps` is one more than the pilot's steps once the inner attack has begun.
+  `pilot.num_steps` is one more than the pilot's steps once the inner attack has begun. `chosen`
+  is what was chosen, for the record: which of `statistics.NAMES`, `in_tiles`, and the `length`
+  of a probe; all False and 0 until then.
   """
 
   pilot: PilotState
   inner: Any
   adversarial: jax.Array
+  chosen: dict[str, jax.Array]
 
 
 def _num_rows(attack, oracle, key, example, state):
@@ -42,6 +46,12 @@ def _num_rows(attack, oracle, key, example, state):
   counting = Oracle(query, oracle.queries_per_row)
   jax.eval_shape(lambda *args: attack.step(args[0], counting, *args[1:]), key, example, state)
   return sum(asked)
+
+
+def _chosen(choice, begun):
+  picked = {name: choice.statistic == i for i, name in enumerate(statistics.NAMES)}
+  chosen = {**picked, "in_tiles": choice.in_tiles, "length": choice.length}
+  return {name: jnp.where(begun, x, jnp.zeros_like(x)) for name, x in chosen.items()}
 
 
 @factory
@@ -82,27 +92,27 @@ def informed(
     ValueError: a step asks too few rows for a pilot.
   """
 
-  def attack_of(state, example):
-    return make_attack(
-      choose(
-        state,
-        example,
-        success,
-        num_averaged=num_averaged,
-        num_votes=num_votes,
-        longest=longest,
-        step_size=step_size,
-      )
+  def choice_of(state, example):
+    return choose(
+      state,
+      example,
+      success,
+      num_averaged=num_averaged,
+      num_votes=num_votes,
+      longest=longest,
+      step_size=step_size,
     )
 
   def init(key, example):
     measured = pilots.init(pilot, example)
-    inner = attack_of(measured, example).init(key, example)
-    return InformedState(measured, inner, example.image)
+    choice = choice_of(measured, example)
+    inner = make_attack(choice).init(key, example)
+    return InformedState(measured, inner, example.image, _chosen(choice, False))
 
   def step(key, oracle, example, state):
     pilot_key, step_key, init_key, count_key = jax.random.split(key, 4)
-    attack = attack_of(state.pilot, example)
+    choice = choice_of(state.pilot, example)
+    attack = make_attack(choice)
     num_rows = _num_rows(attack, oracle, count_key, example, state.inner)
     total = sum(pilot.steps(num_rows))
     measuring = state.pilot.num_steps < total
@@ -132,7 +142,8 @@ def informed(
     way_out = measured.point(example.image, measured.crossing()[1])
     adversarial = jnp.where(measuring, way_out, inner.adversarial)
     loss = ask_tell.losses(success, rows, example.label).mean()
-    return InformedState(measured, inner, adversarial), info._replace(
+    chosen = _chosen(choice, ~measuring)
+    return InformedState(measured, inner, adversarial, chosen), info._replace(
       loss=jnp.where(measuring, loss, info.loss),
       success=info.success & ~measuring,
       finished=info.finished & ~measuring,
