@@ -111,6 +111,19 @@ def test_what_is_said_of_nes_on_little_information():
   ) in prose("panel_mnist")
 
 
+def test_what_is_said_of_label_only_nes_on_its_way():
+  load = published_columns.load("panel_mnist/labels/label_only")
+  reached = panel.reached(load, None)
+  fell = {
+    frozenset(r["index"] for r in load.records if r["strength"] == x and r["clean_success"])
+    for x in reached
+  }
+  assert len(reached) == 5 and len(fell) == 1 and not any(x.claimed for x in reached.values())
+  assert {(r["num_steps"], r["num_queries"]) for r in load.records} == {(100, 10_000)}
+  assert f"for the same {len(*fell)} images at all five" in prose("panel_mnist")
+  assert "asks 100 queries a step, and after 100 steps is" in prose("panel_mnist")
+
+
 def test_what_is_said_of_other_attacks():
   fooled = lambda each, strength: _fooled(f"panel_mnist/{each}", 100, strength=strength)
   ql, bandits = "ql/published", "bandits/published"

@@ -138,6 +138,21 @@ def test_what_is_said_of_an_attacker_who_measures_the_noise():
   assert f"at each of these variances, at a mean l2 of {listed(ends)};" in prose("README.md")
 
 
+def test_what_is_said_of_one_weight_of_the_loss_and_three():
+  load = lambda name: {r["index"]: r for r in _trials(f"headline_mnist/{name}", 1e-4)}
+  three, one, recipe = map(load, ("measured_three_weights", "measured_1e-4", "informed_nes"))
+  assert len(three) == 20 and {r["num_queries"] for r in (*three.values(), *one.values())} == {
+    309_942
+  }
+  times = lambda x, y: f"{np.median([x[i]['l2'] / y[i]['l2'] for i in three]):.2f}"
+  assert (
+    f"takes {sum(r['clean_success'] for r in three.values())} of 20 at a mean l2 of "
+    f"{np.mean([r['l2'] for r in three.values()]):.2f}, {times(three, recipe)} times as far as the "
+    f"recipe in the median, and a little nearer than on one weight, which ends {times(one, three)} "
+    "times as far."
+  ) in prose("headline_mnist")
+
+
 def test_what_is_said_of_starts_that_cost_nothing_and_of_longer_probes():
   """The counts at all variances, of transfers, the evolution strategy and Bandits."""
   strengths = (0, 1e-6, 1e-4, 1e-2, 5.76e-2)
