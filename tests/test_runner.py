@@ -248,6 +248,19 @@ def test_what_an_attack_chose_is_told_and_outlives_the_run(linear_images, tmp_pa
   assert [outcome.chosen for outcome in told] == 5 * [{"sure": True, "length": 6.0}]
 
 
+@pytest.mark.parametrize("chosen", [jnp.zeros(2), {"tiles": jnp.zeros(2)}])
+def test_what_an_attack_chose_is_one_number_by_name(chosen, linear_images):
+  attack = types.Attack(
+    lambda key, example: _Choosing(example.image, chosen),
+    lambda key, oracle, example, state: (
+      state,
+      _attack().step(key, oracle, example, _attack().init(key, example))[1],
+    ),
+  )
+  with pytest.raises(TypeError, match="must be {name: number}: see orjax.types.Attack"):
+    _run(make_tasks(*linear_images)[:2], runner.Plan(2, 2, _devices(1)), attack=attack)
+
+
 def test_snapshot_is_removed_at_the_end(linear_images, tmp_path):
   path = tmp_path / "snapshot.npz"
   plan = runner.Plan(3, 2, _devices(1), snapshot=str(path), seconds_between_snapshots=0.0)

@@ -79,8 +79,15 @@ class Report(NamedTuple):
 
 
 def chosen(state: Any) -> dict[str, Any]:
-  """What an attack's state says that it chose; {} of most."""
-  return getattr(state, "chosen", {})
+  """What an attack's states, with a leading axis, say that they chose; {} of most.
+
+  Raises:
+    TypeError: it is not one number by name.
+  """
+  found = getattr(state, "chosen", {})
+  if not isinstance(found, dict) or any(np.ndim(x) != 1 for x in found.values()):
+    raise TypeError("`chosen` of an attack's state must be {name: number}: see orjax.types.Attack")
+  return found
 
 
 def outcomes(
