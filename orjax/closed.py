@@ -16,7 +16,6 @@ from orjax import geometry
 from orjax import host
 from orjax import progress
 from orjax.engine import programs
-from orjax.engine import tasks as tasks_lib
 from orjax.engine import trials as trials_lib
 from orjax.engine.trials import Trial
 from orjax.host.jax_internals import is_traced
@@ -317,7 +316,7 @@ def _evaluation(trials, verdicts):
     jax.vmap(geometry.l2)(perturbations),
     jax.vmap(geometry.linf)(perturbations),
     verdicts.finite & ~trials.broken,
-    tasks_lib.chosen(trials.state),
+    trials_lib.chosen(trials.state),
   )
 
 

@@ -15,6 +15,7 @@ from orjax import files
 
 NAMES = ("digits", "mnist", "cifar10", "imagenet2012")
 _DIGITS_TEST = 360  # of 1,797
+_DIGITS_FILE = "datasets/data/digits.csv.gz"  # in scikit-learn
 
 
 class Dataset(NamedTuple):
@@ -88,19 +89,26 @@ def load(
 
 
 def _digits(split):
-  # The file that `sklearn.datasets.load_digits` reads: to import scikit-learn takes longer than
-  # all else that a small run does before its first query.
-  package = importlib.util.find_spec("sklearn")
-  if package is None or not package.submodule_search_locations:
-    raise FileNotFoundError("digits are scikit-learn's: install it (pip install scikit-learn)")
-  path = pathlib.Path(package.submodule_search_locations[0], "datasets/data/digits.csv.gz")
-  rows = np.loadtxt(path, delimiter=",")
+  rows = _digits_rows()
   labels = rows[:, -1]
   # 0..16 to 0..255, so that every data set has one range.
   images = np.round(rows[:, :-1].reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
   order = np.random.default_rng(0).permutation(len(images))
   part = order[:_DIGITS_TEST] if split == "test" else order[_DIGITS_TEST:]
   return Dataset(images[part], labels[part].astype(np.int32))
+
+
+def _digits_rows():
+  """Pixels and label of each digit [1797, 65], without the slow import of scikit-learn."""
+  package = importlib.util.find_spec("sklearn")
+  for folder in (package and package.submodule_search_locations) or ():
+    path = pathlib.Path(folder, _DIGITS_FILE)
+    if path.exists():
+      return np.loadtxt(path, delimiter=",")
+  from sklearn.datasets import load_digits  # which knows where the file is, if it was moved
+
+  images, labels = load_digits(return_X_y=True)
+  return np.column_stack([images, labels])
 
 
 def _from_tfds(name, split, root):

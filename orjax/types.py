@@ -151,8 +151,9 @@ def judged(
 class Attack(NamedTuple):
   """A pair of pure functions; every state has `adversarial` [H, W, C].
 
-  A state may have `chosen`, too: numbers by name, for the record, of an attack that chooses how
-  it asks by what it was told, such as `wrappers.informed`.
+  A state, or the `inner` one of a wrapper, may have `chosen`, too: finite numbers or flags by
+  name, for the record, of an attack that chooses how it asks by what it was told, such as
+  `wrappers.informed`; all 0 or False until it has chosen.
 
   Attributes:
     init: `init(key, example) -> state`; asks nothing.

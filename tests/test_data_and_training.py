@@ -15,7 +15,9 @@ from orjax import training
 from orjax.models import convnet
 
 
-def test_digits_are_scikit_learns():
+@pytest.mark.parametrize("file", [None, "moved.csv.gz"])
+def test_digits_are_scikit_learns(file, monkeypatch):
+  monkeypatch.setattr(datasets, "_DIGITS_FILE", file or datasets._DIGITS_FILE)
   load_digits = pytest.importorskip("sklearn.datasets").load_digits
   theirs = load_digits()
   parts = [datasets.load("digits", split) for split in ("train", "test")]

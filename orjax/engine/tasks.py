@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from orjax.engine.programs import Inputs
+from orjax.engine.trials import chosen
 from orjax.engine.trials import Trial
 from orjax.threats import traced
 from orjax.verification import Verdict
@@ -76,18 +77,6 @@ class Report(NamedTuple):
   def of(cls, trials: Trial) -> "Report":
     taken = {name: getattr(trials, name) for name in cls._fields[1:-1]}
     return cls(trials.state.adversarial, **taken, chosen=chosen(trials.state))
-
-
-def chosen(state: Any) -> dict[str, Any]:
-  """What an attack's states, with a leading axis, say that they chose; {} of most.
-
-  Raises:
-    TypeError: it is not one number by name.
-  """
-  found = getattr(state, "chosen", {})
-  if not isinstance(found, dict) or any(np.ndim(x) != 1 for x in found.values()):
-    raise TypeError("`chosen` of an attack's state must be {name: number}: see orjax.types.Attack")
-  return found
 
 
 def outcomes(

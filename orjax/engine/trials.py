@@ -69,9 +69,16 @@ def verification_key(key: Key) -> Key:
 def start(
   attack: Attack, key: Key, example: Example, run: jax.Array, index: jax.Array, setting: Any
 ) -> Trial:
-  """A trial that has taken no step; `key` is the trial's own."""
+  """A trial that has taken no step; `key` is the trial's own.
+
+  Raises:
+    TypeError: the attack's state has a `chosen` that is not one number by name.
+  """
   with full_precision():  # of substitutes; it asks the oracle nothing
     state = attack.init(jax.random.fold_in(key, 0), example)
+  told = chosen(state)
+  if not isinstance(told, dict) or any(jnp.ndim(x) for x in told.values()):
+    raise TypeError("`chosen` of an attack's state must be {name: number}: see orjax.types.Attack")
   zero, false = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
   return Trial(
     example,
@@ -87,6 +94,13 @@ def start(
     false,
     false,
   )
+
+
+def chosen(state: Any) -> dict[str, Any]:
+  """What an attack's state, or one that it wraps as `inner`, says that it chose; {} of most."""
+  while not hasattr(state, "chosen") and hasattr(state, "inner"):
+    state = state.inner
+  return getattr(state, "chosen", {})
 
 
 def step(attack: Attack, oracle: Oracle, key: Key, trial: Trial, max_queries: jax.Array) -> Trial:

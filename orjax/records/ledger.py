@@ -43,7 +43,8 @@ class Ledger:
   def append(self, record: dict) -> None:
     """Writes one record and waits until it is on the disk.
 
-    NumPy's numbers become Python's.
+    NumPy's numbers become Python's. A signal may leave the record in the file and not among
+    `records`: open the ledger again before you go on.
 
     Raises:
       ValueError: a field is missing or is not what it should be; the message says which.

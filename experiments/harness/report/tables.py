@@ -125,18 +125,20 @@ def _chosen(ledger, keys, groups):
   begun = [
     [r["chosen"] for r in members if any(r.get("chosen", {}).values())] for members in groups
   ]
-  names = list(next((found[0] for found in begun if found), {}))
+  names = list(dict.fromkeys(name for found in begun for chosen in found for name in chosen))
   if not names:
     return []
 
   def cell(found, name):
-    values = [chosen[name] for chosen in found]
+    values = [chosen[name] for chosen in found if name in chosen]
+    if not values:
+      return "-"
     is_count = all(isinstance(x, bool) for x in values)
     return str(sum(values)) if is_count else f"{np.median(values):.2g}"
 
   shown = [[ledgers.show(ledgers.value(members[0], key)) for key in keys] for members in groups]
   rows = [
-    [*row, str(len(found)), *(cell(found, name) if found else "-" for name in names)]
+    [*row, str(len(found)), *(cell(found, name) for name in names)]
     for row, found in zip(shown, begun)
   ]
   header = [*(ledger.axis if key == "strength" else key for key in keys), "chose", *names]
