@@ -54,7 +54,9 @@ _HEADLINE = [
 ]
 
 
-_BESIDE_PAPERS = ("square", "sign_hunter", "ql", "bandits", "square_l2", "zoo")
+_ASKING = ("square", "sign_hunter", "ql", "bandits", "square_l2", "zoo")
+_LITTLE_SAID = ("labels/partial_information", "labels/label_only")
+_BESIDE_PAPERS = (*(f"{x}/published" for x in _ASKING), *_LITTLE_SAID)
 
 
 def _beside(attack, *columns):
@@ -73,10 +75,8 @@ SHOWN = {
   ("README.md", 1): Shown(
     [{"strength": x} for x in _VARIANCES],
     [
-      *(
-        None,
-        *(x for attack in ("zoo", "ql", "bandits") for x in _beside(attack, CLEAN, in_table_1)),
-      ),
+      None,
+      *(x for attack in ("zoo", "ql", "bandits") for x in _beside(attack, CLEAN, in_table_1)),
       *_beside("ql", number("noise_error_rate"), accuracy),
     ],
   ),
@@ -291,10 +291,10 @@ SHOWN = {
   ),
   **{
     (name, 3): Shown(
-      [of(f"{name}/{each}/published", strength=0.0) for each in _BESIDE_PAPERS[:count]],
+      [of(f"{name}/{each}", strength=0.0) for each in _BESIDE_PAPERS[:count]],
       [None, Column(CLEAN), Column(queries_of_all), None, None, None],
     )
-    for name, count in (("panel_mnist", 6), ("panel_cifar10", 5))
+    for name, count in (("panel_mnist", 8), ("panel_cifar10", 5))
   },
   ("table4_mnist", 0): Shown(
     [of(f"table4_mnist/{x}_0.5{full}") for x in _PLACES for full in ("", "_full")],

@@ -164,7 +164,7 @@ def test_what_is_said_of_starts_that_cost_nothing_and_of_longer_probes():
     ]
 
   wide, clean, mimic = fell("bandits/wide"), fell("square/transferred"), fell("square/mimic")
-  plain, votes = fell("evolution/published"), fell("evolution/votes")
+  plain, votes = fell("evolution/plain"), fell("evolution/votes")
   spsa, long_probes = fell("spsa/published"), fell("spsa/wide")
   cached = fell("square/published")
   said = prose("panel_mnist")
@@ -178,7 +178,7 @@ def test_what_is_said_of_starts_that_cost_nothing_and_of_longer_probes():
     f"begins with {fell('square/mimic', first=True)[0]} successes and ends at {mimic[2]}, "
     f"{mimic[3]} and {mimic[4]}, where Square without it ends at {cached[2]}, {cached[3]} and "
     f"{cached[4]}",
-    f"takes {plain[2]} and {plain[3]} at 1e-4 and 1e-2 as published; votes add little until "
+    f"takes {plain[2]} and {plain[3]} at 1e-4 and 1e-2 on single looks; votes add little until "
     f"5.76e-2 ({votes[4]} instead of {plain[4]})",
   ):
     assert sentence in said, sentence
