@@ -7,7 +7,7 @@ The folders are those of blackbox_attacks.py with attacks that estimate a gradie
 (ql, spsa) through noise on probabilities, of the classifier that the flags describe. For every
 attacked image the slope of the loss is measured at the attack's own probes, and its noise;
 `theory.nes_queries` then says how many queries one estimate takes that is good enough to cross the
-boundary in one step. Writes query_law.json, query_law.md and query_law.png to --out.
+boundary in one step: from the image, or from a point --on_the_way, where noise may hide less. Writes query_law.json, query_law.md and query_law.png to --out.
 """
 
 import pathlib
@@ -37,6 +37,16 @@ OPTIONS = [
   *classifiers.OPTIONS,
   Option("records", "string", [], "folder of records", request.WHAT, science=False, many=True),
   Option("num_images", "integer", 20, "of those attacked, the first", request.HOW_MUCH, low=1),
+  Option(
+    "on_the_way",
+    "float",
+    0.0,
+    "ask the law at a point on the way, not at the image: so much of the radius along the signs of "
+    "the gradient",
+    request.WHAT,
+    low=0,
+    high=1,
+  ),
   app.SEED,
   app.out("runs/query_law"),
 ]
@@ -49,6 +59,7 @@ class LawRequest(NamedTuple):
   classifier: classifiers.ClassifierRequest
   directories: list[str]
   num_images: int
+  on_the_way: float
   seed: int
   out: str
 
@@ -66,7 +77,7 @@ def read(values: request.Values) -> LawRequest:
   if classifier.host_model:
     raise ValueError("--host_model is for attacks that only ask: pass a --model in JAX")
   return LawRequest(
-    images, classifier, values["records"], **values.named("num_images", "seed", "out")
+    images, classifier, values["records"], **values.named("num_images", "on_the_way", "seed", "out")
   )
 
 
@@ -109,7 +120,9 @@ def _of_folder(asked, ledger, model, test):
   strengths = ledgers.strengths(ledger.records)
   probes = query_law.PROBES[wanted["attack"]](wanted)
   objective = shared.objective(wanted, frozenset(), False)
-  place = query_law.measure(model, objective, defense, strengths, probes, wanted["radius"])
+  place = query_law.measure(
+    model, objective, defense, strengths, probes, wanted["radius"], asked.on_the_way
+  )
   indices = sorted({record["index"] for record in ledger.records})[: asked.num_images]
   found = []
   for index in indices:

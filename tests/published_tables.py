@@ -294,7 +294,7 @@ SHOWN = {
       [of(f"{name}/{each}", strength=0.0) for each in _BESIDE_PAPERS[:count]],
       [None, Column(CLEAN), Column(queries_of_all), None, None, None],
     )
-    for name, count in (("panel_mnist", 8), ("panel_cifar10", 5))
+    for name, count in (("panel_mnist", 8), ("panel_cifar10", 6))
   },
   ("table4_mnist", 0): Shown(
     [of(f"table4_mnist/{x}_0.5{full}") for x in _PLACES for full in ("", "_full")],

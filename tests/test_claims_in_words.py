@@ -1,5 +1,7 @@
 """What the README says of the paper's claims, recomputed from the committed ledgers."""
 
+import json
+
 import numpy as np
 import published_columns
 from published_columns import CLEAN
@@ -8,6 +10,7 @@ from published_columns import of
 from published_columns import prose
 
 from harness.report import panel
+from orjax import records
 
 
 def _fooled(folder, count, **wanted):
@@ -122,6 +125,40 @@ def test_what_is_said_of_label_only_nes_on_its_way():
   assert {(r["num_steps"], r["num_queries"]) for r in load.records} == {(100, 10_000)}
   assert f"for the same {len(*fell)} images at all five" in prose("panel_mnist")
   assert "asks 100 queries a step, and after 100 steps is" in prose("panel_mnist")
+
+
+def test_what_is_said_of_the_law_of_probe_lengths():
+  read = lambda path: json.loads((published_columns.RESULTS / path).read_text())["rows"]
+  panels = {(r["attack"], r["strength"]): r for r in read("panel_mnist/query_law.json")}
+  way = read("controls_mnist/ql/on_the_way/query_law.json")
+  image = [panels["ql, long", r["strength"]] for r in way]
+  many = lambda rows, name: [f"{float(f'{r[name][1]:.3g}'):,.0f}" for r in rows]
+  times = lambda rows: [f"{r['predicted'][1] / r['used'][1]:.2g}" for r in rows]
+  listed = lambda values: f"{', '.join(map(str, values[:-1]))} and {values[-1]}"
+  trials = records.read(published_columns.RESULTS / "controls_mnist/ql/long")
+  fell = [sum(r["clean_success"] for r in trials if r["strength"] == x["strength"]) for x in way]
+  assert max(r["num_queries"] for r in trials if r["clean_success"]) == 4386
+  said = prose("controls_mnist")
+  for sentence in (
+    f"takes {listed(fell)} of 20 images at variances",
+    f"the law wants {listed(many(image[:3], 'predicted'))} queries at the first three, in the "
+    f"median, where {listed(many(image[:3], 'used'))} were used: {listed(times(image[:3]))} times",
+    f"it wants {listed(many(way[:3], 'predicted'))}: {times(way[:1])[0]}, 1.0 and "
+    f"{times(way[2:3])[0]} times what was used; and {listed(many(way[3:], 'predicted'))} at the",
+  ):
+    assert sentence in said, sentence
+  assert f"{way[1]['predicted'][1] / way[1]['used'][1]:.1f}" == "1.0"
+  asked = lambda *at: many([panels[at]], "predicted")[0]
+  used = lambda *at: many([panels[at]], "used")[0]
+  assert all(r["predicted"][1] is None for at, r in panels.items() if "wide" in at[0])
+  for sentence in (
+    f"for {asked('ql, published', 0.0)} queries of QL as published, which used "
+    f"{used('ql, published', 0.0)}, and for {asked('spsa, published', 0.0)} of SPSA, which used "
+    f"{used('spsa, published', 0.0)}:",
+    f"fell by them in {used('ql, wide', 0.0)} and {used('spsa, wide', 0.0)}, so that",
+    f"At 1e-4 it asks for {asked('ql, published', 1e-4)} and {asked('spsa, published', 1e-4)} of",
+  ):
+    assert sentence in prose("panel_mnist"), sentence
 
 
 def test_what_is_said_of_other_attacks():

@@ -184,6 +184,21 @@ def test_what_is_said_of_starts_that_cost_nothing_and_of_longer_probes():
     assert sentence in said, sentence
 
 
+def test_what_is_said_of_square_by_another_statistic():
+  variances = (1e-6, 1e-4, 1e-2, 5.76e-2)
+  fell = {
+    name: ", ".join(str(_fell(_trials(f"panel_mnist/square/{name}", x))) for x in variances)
+    for name in ("asked_again", "asked_again_margin", "sequential", "sequential_margin")
+  }
+  again, by_margin, tested, tested_by_margin = (
+    " and ".join(x.rsplit(", ", 1)) for x in fell.values()
+  )
+  assert (
+    f"Square takes {by_margin} at the four variances when it asks again, not {again}, and "
+    f"{tested_by_margin} with the test, not {tested}:"
+  ) in prose("panel_mnist")
+
+
 def test_what_is_said_of_the_panel_on_cifar10():
   """The counts in the index and in the folder's own text."""
   names = ("square", "sign_hunter", "spsa", "rays", "bandits", "ql")
@@ -194,10 +209,13 @@ def test_what_is_said_of_the_panel_on_cifar10():
     for x, rows in trials.items()
     if fell[x] > 25
   }
+  evolution, zoo = (_trials(f"panel_cifar10/{x}", 0) for x in ("evolution/plain", "zoo/published"))
+  assert all(r["l2"] < 0.1 for r in zoo if r["clean_success"])
   assert fell["square"] == fell["sign_hunter"]
   assert (
     f"Square and SignHunter {fell['square']}, SPSA {fell['spsa']}, RayS on labels {fell['rays']}, "
-    f"Bandits {fell['bandits']}, QL {fell['ql']} |"
+    f"Bandits {fell['bandits']}, QL {fell['ql']}, an evolution strategy {_fell(evolution)}, APGD "
+    f"with gradients {_fell(_trials('panel_cifar10/apgd/xent', 0))} |"
   ) in index()
   said = prose("panel_cifar10")
   for sentence in (
@@ -205,9 +223,21 @@ def test_what_is_said_of_the_panel_on_cifar10():
     f"{50 - fell['bandits']}:",
     f"QL takes {fell['ql']} of 50",
     f"RayS, from labels alone, takes {fell['rays']}.",
+    f"takes {_fell(evolution)}, at a median of {_median(evolution):.0f} queries. ZOO as published "
+    f"takes {_fell(zoo)}, all within l2 0.1: 10,000 queries are "
+    f"{max(r['num_steps'] for r in zoo)} of its steps.",
+    f"APGD, which has gradients, takes all {_fell(_trials('panel_cifar10/apgd/xent', 0))};",
     *_without_a_ball(),
   ):
     assert sentence in said, sentence
+
+
+def _fell(rows):
+  return sum(r["clean_success"] for r in rows)
+
+
+def _median(rows):
+  return np.median([r["num_queries"] if r["clean_success"] else np.inf for r in rows])
 
 
 def _without_a_ball():

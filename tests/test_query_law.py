@@ -33,9 +33,13 @@ def _slopes(image, label):
   return logits, rival, gradient
 
 
-def _place(image, label, probes, objective=objectives.log_margin(), apply=linear_logits):
+def _place(
+  image, label, probes, objective=objectives.log_margin(), apply=linear_logits, on_the_way=0.0
+):
   model = from_jax(apply, linear_variables(), _SHAPE, 3, "linear")
-  place = query_law.measure(model, objective, defenses.output_noise(), [0.0, 1e-5], probes, _RADIUS)
+  place = query_law.measure(
+    model, objective, defenses.output_noise(), [0.0, 1e-5], probes, _RADIUS, on_the_way
+  )
   return place(jax.random.key(0), jnp.asarray(image), jnp.int32(label))
 
 
@@ -60,6 +64,16 @@ def test_where_the_loss_is_linear_slope_and_gain_are_its_own(signs, linear_image
   asked = query_law.predicted(found, probes, _RADIUS, 16)
   np.testing.assert_allclose(asked[0], noiseless, rtol=1e-3)
   np.testing.assert_allclose(asked[1] / asked[0] - 1, rho, rtol=0.4)
+
+
+def test_on_the_way_what_is_left_is_left_to_gain(linear_images):
+  image, label = linear_images[0][0], int(linear_images[1][0])
+  probes = query_law.Probes(0.01)
+  whole, rest = (_place(image, label, probes, on_the_way=x) for x in (0.0, 0.2))
+  moved = 0.2 * _RADIUS * np.abs(_slopes(image, label)[2]).sum()  # far from the faces of the box
+  np.testing.assert_allclose(whole.margin - rest.margin, moved, rtol=1e-3)
+  np.testing.assert_allclose(whole.gain - rest.gain, moved, rtol=1e-3)
+  assert rest.noise[1] < whole.noise[1], "the second class is more probable there"
 
 
 def test_differences_of_clipped_probes_see_half_of_a_pixel_at_the_edge(linear_images):

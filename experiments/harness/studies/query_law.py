@@ -72,16 +72,25 @@ def measure(
   strengths: list[float],
   probes: Probes,
   radius: float,
+  on_the_way: float = 0.0,
 ) -> Callable[[Key, jax.Array, jax.Array], Place]:
-  """A compiled function of (key, image [H, W, C], label []) to the `Place` of the image."""
+  """A compiled function of (key, image [H, W, C], label []) to the `Place` of the image.
+
+  Or to that of a point on the way: this share of the radius along the signs of the gradient. What
+  is left to gain is then to the edge of the image's own ball.
+  """
   threats = threat_model(model.clean, defense)
   settings = [traced(defense.settings(strength)) for strength in strengths]
   stacked = jax.tree.map(lambda *x: jnp.stack(x), *settings)
 
-  def place(variables, key, image, label):
+  def place(variables, key, center, label):
     slope_key, noise_key = jax.random.split(key)
     loss_at = objectives.asked(objective, threats.clean(variables), label)
     ask = lambda images: loss_at(noise_key, images)[0]
+    image = center
+    if on_the_way:
+      uphill = jnp.sign(jax.grad(lambda x: ask(x[None])[0])(center))
+      image = jnp.clip(center - on_the_way * radius * uphill, 0, 1)
 
     def gradients(key):
       """The mean gradient at some probes."""
@@ -96,7 +105,7 @@ def measure(
     keys = jax.random.split(slope_key, _NUM_PROBES // _AT_ONCE)
     parts = jax.lax.map(gradients, keys)
     gradient = parts.mean(0)
-    best = geometry.project(image - radius * jnp.sign(gradient), image, radius, "linf")
+    best = geometry.project(image - 2 * radius * jnp.sign(gradient), center, radius, "linf")
     # A difference between a clipped probe and one that is not sees half of a pixel's slope.
     there = jnp.clip(image + probes.scale, 0, 1) - jnp.clip(image - probes.scale, 0, 1)
     seen = there / (2 * probes.scale) if probes.signs else jnp.ones_like(image)
