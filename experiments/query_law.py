@@ -7,7 +7,8 @@ The folders are those of blackbox_attacks.py with attacks that estimate a gradie
 (ql, spsa) through noise on probabilities, of the classifier that the flags describe. For every
 attacked image the slope of the loss is measured at the attack's own probes, and its noise;
 `theory.nes_queries` then says how many queries one estimate takes that is good enough to cross the
-boundary in one step: from the image, or from a point --on_the_way, where noise may hide less. Writes query_law.json, query_law.md and query_law.png to --out.
+boundary in one step: from the image, or from a point --on_the_way, where noise may hide less.
+Writes query_law.json, query_law.md and query_law.png to --out.
 """
 
 import pathlib
