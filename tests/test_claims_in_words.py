@@ -103,6 +103,17 @@ def test_what_is_said_of_a_zoo_that_measures_the_noise():
   assert f"more than NES, {times(noisy, quiet)} times the distance" in prose("headline_mnist")
 
 
+def test_what_is_said_of_a_decision_attack_in_much_noise():
+  trials = records.read(published_columns.RESULTS / "panel_mnist/decision/pop_skip_jump")
+  at = lambda x: [r for r in trials if r["strength"] == x]
+  far = lambda x: np.median([r["l2"] if r["clean_success"] else np.inf for r in at(x)])
+  assert (
+    f"there it still brings {sum(r['clean_success'] for r in at(5.76e-2))} over the boundary, but "
+    f"as each label tells less, 10,000 of them end at a median distance of {far(5.76e-2):.2f}, "
+    f"where without noise they end at {far(0.0):.2f}."
+  ) in prose("panel_mnist")
+
+
 def test_what_is_said_of_nes_on_little_information():
   load = published_columns.load("panel_mnist/labels/partial_information")
   reached = panel.reached(load, None)

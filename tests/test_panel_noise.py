@@ -28,6 +28,11 @@ def _lead():
   return max(int(theory.vote_lead(rate, 0.01 / 2)), 2)
 
 
+def _evolution(lead):
+  pytest.importorskip("evosax", reason="evosax, of the extra `evolution`, is not installed")
+  return attacks.evolution(MARGIN, population_size=8, num_frequencies=3, lead=lead)
+
+
 @pytest.mark.parametrize(
   "make",
   [
@@ -40,10 +45,12 @@ def _lead():
     lambda lead: attacks.label_only(MARGIN, num_pairs=2, num_proxies=2, lead=lead),
     lambda lead: attacks.partial_information(objectives.cross_entropy(), num_pairs=2, lead=lead),
     lambda lead: attacks.ql(MARGIN, num_pairs=2, confirmations=4 * lead + 1),
+    lambda lead: attacks.bandits(MARGIN, prior_size=2, confirmations=4 * lead + 1),
+    _evolution,
   ],
   ids=[
     *("sequential", "cached", "sign_hunter", "spsa", "rays", "pop_skip_jump"),
-    *("label_only", "partial_information", "confirmed"),
+    *("label_only", "partial_information", "confirmed", "bandits", "evolution"),
   ],
 )
 def test_what_cannot_be_fooled_is_not_claimed(make):
