@@ -38,6 +38,11 @@ def index() -> str:
 load = functools.cache(lambda folder: ledgers.load(RESULTS / folder))
 
 
+def trials_at(folder: str, strength: float) -> list[dict]:
+  """The records of a folder at one strength."""
+  return [r for r in load(folder).records if r["strength"] == strength]
+
+
 class Group(NamedTuple):
   """The records a cell is about, their ledger and summary."""
 
@@ -182,10 +187,15 @@ def queries_to_success(found):
   return f"{np.median(costs):.0f}" if costs else "-"
 
 
+def median_of_all(trials: list[dict], name: str) -> float:
+  """Median of what a success took, that of an image that does not fall infinite."""
+  return float(np.median([r[name] if r["clean_success"] else np.inf for r in trials]))
+
+
 def queries_of_all(found):
-  """Median queries to a success, those of an image that does not fall infinite."""
-  costs = [r["num_queries"] if r["clean_success"] else np.inf for r in found.trials]
-  return f"{np.median(costs):,.0f}" if np.isfinite(np.median(costs)) else "-"
+  """Median queries to a success, for a table."""
+  median = median_of_all(found.trials, "num_queries")
+  return f"{median:,.0f}" if np.isfinite(median) else "-"
 
 
 def of(folder, **values):

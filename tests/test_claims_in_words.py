@@ -1,16 +1,18 @@
 """What the README says of the paper's claims, recomputed from the committed ledgers."""
 
+import functools
 import json
 
 import numpy as np
 import published_columns
 from published_columns import CLEAN
 from published_columns import Column
+from published_columns import median_of_all
 from published_columns import of
 from published_columns import prose
+from published_columns import trials_at
 
 from harness.report import panel
-from orjax import records
 
 
 def _fooled(folder, count, **wanted):
@@ -104,9 +106,8 @@ def test_what_is_said_of_a_zoo_that_measures_the_noise():
 
 
 def test_what_is_said_of_a_decision_attack_in_much_noise():
-  trials = records.read(published_columns.RESULTS / "panel_mnist/decision/pop_skip_jump")
-  at = lambda x: [r for r in trials if r["strength"] == x]
-  far = lambda x: np.median([r["l2"] if r["clean_success"] else np.inf for r in at(x)])
+  at = functools.partial(trials_at, "panel_mnist/decision/pop_skip_jump")
+  far = lambda x: median_of_all(at(x), "l2")
   assert (
     f"there it still brings {sum(r['clean_success'] for r in at(5.76e-2))} over the boundary, but "
     f"as each label tells less, 10,000 of them end at a median distance of {far(5.76e-2):.2f}, "
@@ -129,7 +130,9 @@ def test_what_is_said_of_label_only_nes_on_its_way():
   load = published_columns.load("panel_mnist/labels/label_only")
   reached = panel.reached(load, None)
   fell = {
-    frozenset(r["index"] for r in load.records if r["strength"] == x and r["clean_success"])
+    frozenset(
+      r["index"] for r in trials_at("panel_mnist/labels/label_only", x) if r["clean_success"]
+    )
     for x in reached
   }
   assert len(reached) == 5 and len(fell) == 1 and not any(x.claimed for x in reached.values())
@@ -146,9 +149,9 @@ def test_what_is_said_of_the_law_of_probe_lengths():
   many = lambda rows, name: [f"{float(f'{r[name][1]:.3g}'):,.0f}" for r in rows]
   times = lambda rows: [f"{r['predicted'][1] / r['used'][1]:.2g}" for r in rows]
   listed = lambda values: f"{', '.join(map(str, values[:-1]))} and {values[-1]}"
-  trials = records.read(published_columns.RESULTS / "controls_mnist/ql/long")
-  fell = [sum(r["clean_success"] for r in trials if r["strength"] == x["strength"]) for x in way]
-  assert max(r["num_queries"] for r in trials if r["clean_success"]) == 4386
+  trials = [trials_at("controls_mnist/ql/long", r["strength"]) for r in way]
+  fell = [sum(r["clean_success"] for r in members) for members in trials]
+  assert max(r["num_queries"] for members in trials for r in members if r["clean_success"]) == 4386
   said = prose("controls_mnist")
   for sentence in (
     f"takes {listed(fell)} of 20 images at variances",

@@ -3,15 +3,13 @@
 import numpy as np
 import published_columns
 from published_columns import index
+from published_columns import median_of_all
 from published_columns import prose
+from published_columns import trials_at
 
 from harness.report import panel
 from harness.report import radii
 from orjax import records
-
-
-def _trials(folder, strength):
-  return [r for r in published_columns.load(folder).records if r["strength"] == strength]
 
 
 def _near(trials, *far):
@@ -19,7 +17,7 @@ def _near(trials, *far):
 
 
 def test_the_headline_is_what_the_ledgers_say():
-  nes = {x: _trials("headline_mnist/informed_nes", x) for x in (0.0, 1e-4, 1e-2, 5.76e-2)}
+  nes = {x: trials_at("headline_mnist/informed_nes", x) for x in (0.0, 1e-4, 1e-2, 5.76e-2)}
   quiet = {r["index"]: r for r in nes[0.0]}
   ratios = {x: [r["l2"] / quiet[r["index"]]["l2"] for r in found] for x, found in nes.items()}
   middle, low, high = ({x: f(found) for x, found in ratios.items()} for f in (np.median, min, max))
@@ -28,7 +26,7 @@ def test_the_headline_is_what_the_ledgers_say():
     found["accuracy"]
     for found in published_columns.load("headline_mnist/informed_nes").accuracy.values()
   ]
-  zoo = _trials("headline_mnist/zoo", 0.0)
+  zoo = trials_at("headline_mnist/zoo", 0.0)
   said = prose("README.md")
   for sentence in (
     f"informed NES ends at {middle[1e-4]:.3f} times the distance",
@@ -41,7 +39,7 @@ def test_the_headline_is_what_the_ledgers_say():
     f"{_near(nes[1e-4], 2.0, 2.5, 3.0)} at 1e-4, undefended ZOO {_near(zoo, 2.0, 2.5, 3.0)}.",
   ):
     assert sentence in said, sentence
-  informed_zoo = {x: _trials("headline_mnist/informed_zoo", x) for x in (0.0, 1e-4)}
+  informed_zoo = {x: trials_at("headline_mnist/informed_zoo", x) for x in (0.0, 1e-4)}
   folder = prose("headline_mnist")
   noisy, plain = ([_near(found[x], 1.5) for found in (informed_zoo, nes)] for x in (1e-4, 0.0))
   assert (
@@ -51,8 +49,8 @@ def test_the_headline_is_what_the_ledgers_say():
 
 
 def test_informed_attacks_are_compared_with_undefended_zoo():
-  undefended = {r["index"]: r for r in _trials("figure2_mnist/untargeted", 0.0)}
-  informed = {x: _trials(f"informed_mnist/{x}", 1e-4) for x in ("zoo", "nes")}
+  undefended = {r["index"]: r for r in trials_at("figure2_mnist/untargeted", 0.0)}
+  informed = {x: trials_at(f"informed_mnist/{x}", 1e-4) for x in ("zoo", "nes")}
   ratios = {
     x: [r["l2"] / undefended[r["index"]]["l2"] for r in trials] for x, trials in informed.items()
   }
@@ -68,7 +66,9 @@ def test_informed_attacks_are_compared_with_undefended_zoo():
 def test_lucky_answers_of_table_1_are_counted():
   lucky = {
     attack: [
-      sum(r["claimed"] and not r["clean_success"] for r in _trials(f"table1_imagenet/{attack}", x))
+      sum(
+        r["claimed"] and not r["clean_success"] for r in trials_at(f"table1_imagenet/{attack}", x)
+      )
       for x in (1e-4, 1e-2, 5.76e-2)
     ]
     for attack in ("ql", "bandits")
@@ -78,7 +78,7 @@ def test_lucky_answers_of_table_1_are_counted():
     f"a lucky answer ended {ql[0]}, {ql[1]} and {ql[2]} at 1e-4, 1e-2 and 5.76e-2, of "
     f"Bandits' {bandits[0]}, {bandits[1]} and {bandits[2]}" in prose("table1_imagenet")
   )
-  failed = [r for r in _trials("table1_imagenet/bandits", 1e-2) if not r["clean_success"]]
+  failed = [r for r in trials_at("table1_imagenet/bandits", 1e-2) if not r["clean_success"]]
   assert f"{bandits[1]} of Bandits' {len(failed)} failures at 1e-2" in prose("README.md")
 
 
@@ -117,8 +117,8 @@ def test_what_is_said_of_an_attacker_who_measures_the_noise():
   ends, by_hand, nearer, farther = [], [], [], []
   quiet = {}
   for strength, name in ((0.0, "0"), (1e-4, "1e-4"), (1e-2, "1e-2"), (5.76e-2, "5.76e-2")):
-    measured = _trials(f"headline_mnist/measured_{name}", strength)
-    recipe = {r["index"]: r["l2"] for r in _trials("headline_mnist/informed_nes", strength)}
+    measured = trials_at(f"headline_mnist/measured_{name}", strength)
+    recipe = {r["index"]: r["l2"] for r in trials_at("headline_mnist/informed_nes", strength)}
     assert {r["index"] for r in measured} == set(recipe)
     assert all(r["clean_success"] and r["num_queries"] == 309_942 for r in measured)
     quiet = quiet or {r["index"]: r["l2"] for r in measured}
@@ -139,7 +139,7 @@ def test_what_is_said_of_an_attacker_who_measures_the_noise():
 
 
 def test_what_is_said_of_one_weight_of_the_loss_and_three():
-  load = lambda name: {r["index"]: r for r in _trials(f"headline_mnist/{name}", 1e-4)}
+  load = lambda name: {r["index"]: r for r in trials_at(f"headline_mnist/{name}", 1e-4)}
   three, one, recipe = map(load, ("measured_three_weights", "measured_1e-4", "informed_nes"))
   assert len(three) == 20 and {r["num_queries"] for r in (*three.values(), *one.values())} == {
     309_942
@@ -158,7 +158,7 @@ def test_what_is_said_of_starts_that_cost_nothing_and_of_longer_probes():
   strengths = (0, 1e-6, 1e-4, 1e-2, 5.76e-2)
 
   def fell(each, first=False):
-    rows = [_trials(f"panel_mnist/{each}", strength) for strength in strengths]
+    rows = [trials_at(f"panel_mnist/{each}", strength) for strength in strengths]
     return [
       sum(r["clean_success"] and (not first or r["num_queries"] == 1) for r in x) for x in rows
     ]
@@ -187,7 +187,7 @@ def test_what_is_said_of_starts_that_cost_nothing_and_of_longer_probes():
 def test_what_is_said_of_square_by_another_statistic():
   variances = (1e-6, 1e-4, 1e-2, 5.76e-2)
   fell = {
-    name: ", ".join(str(_fell(_trials(f"panel_mnist/square/{name}", x))) for x in variances)
+    name: ", ".join(str(_fell(trials_at(f"panel_mnist/square/{name}", x))) for x in variances)
     for name in ("asked_again", "asked_again_margin", "sequential", "sequential_margin")
   }
   again, by_margin, tested, tested_by_margin = (
@@ -202,20 +202,20 @@ def test_what_is_said_of_square_by_another_statistic():
 def test_what_is_said_of_the_panel_on_cifar10():
   """The counts in the index and in the folder's own text."""
   names = ("square", "sign_hunter", "spsa", "rays", "bandits", "ql")
-  trials = {x: _trials(f"panel_cifar10/{x}/published", 0) for x in names}
+  trials = {x: trials_at(f"panel_cifar10/{x}/published", 0) for x in names}
   fell = {x: sum(r["clean_success"] for r in rows) for x, rows in trials.items()}
   median = {
-    x: round(np.median([r["num_queries"] if r["clean_success"] else np.inf for r in rows]))
-    for x, rows in trials.items()
-    if fell[x] > 25
+    x: round(median_of_all(rows, "num_queries")) for x, rows in trials.items() if fell[x] > 25
   }
-  evolution, zoo = (_trials(f"panel_cifar10/{x}", 0) for x in ("evolution/plain", "zoo/published"))
+  evolution, zoo = (
+    trials_at(f"panel_cifar10/{x}", 0) for x in ("evolution/plain", "zoo/published")
+  )
   assert all(r["l2"] < 0.1 for r in zoo if r["clean_success"])
   assert fell["square"] == fell["sign_hunter"]
   assert (
     f"Square and SignHunter {fell['square']}, SPSA {fell['spsa']}, RayS on labels {fell['rays']}, "
     f"Bandits {fell['bandits']}, QL {fell['ql']}, an evolution strategy {_fell(evolution)}, APGD "
-    f"with gradients {_fell(_trials('panel_cifar10/apgd/xent', 0))} |"
+    f"with gradients {_fell(trials_at('panel_cifar10/apgd/xent', 0))} |"
   ) in index()
   said = prose("panel_cifar10")
   for sentence in (
@@ -223,10 +223,11 @@ def test_what_is_said_of_the_panel_on_cifar10():
     f"{50 - fell['bandits']}:",
     f"QL takes {fell['ql']} of 50",
     f"RayS, from labels alone, takes {fell['rays']}.",
-    f"takes {_fell(evolution)}, at a median of {_median(evolution):.0f} queries. ZOO as published "
+    f"takes {_fell(evolution)}, at a median of {median_of_all(evolution, 'num_queries'):.0f} "
+    "queries. ZOO as published "
     f"takes {_fell(zoo)}, all within l2 0.1: 10,000 queries are "
     f"{max(r['num_steps'] for r in zoo)} of its steps.",
-    f"APGD, which has gradients, takes all {_fell(_trials('panel_cifar10/apgd/xent', 0))};",
+    f"APGD, which has gradients, takes all {_fell(trials_at('panel_cifar10/apgd/xent', 0))};",
     *_without_a_ball(),
   ):
     assert sentence in said, sentence
@@ -236,17 +237,12 @@ def _fell(rows):
   return sum(r["clean_success"] for r in rows)
 
 
-def _median(rows):
-  return np.median([r["num_queries"] if r["clean_success"] else np.inf for r in rows])
-
-
 def _without_a_ball():
   """What is said of attacks in no ball on CIFAR10."""
   found = {}
   for name in ("decision/hop_skip_jump", "decision/pop_skip_jump", "nes/informed"):
-    rows = _trials(f"panel_cifar10/{name}", 0)
-    far = [r["l2"] if r["clean_success"] else np.inf for r in rows]
-    found[name] = f"{np.median(far):.3f}", _near(rows, 0.5)
+    rows = trials_at(f"panel_cifar10/{name}", 0)
+    found[name] = f"{median_of_all(rows, 'l2'):.3f}", _near(rows, 0.5)
   (hop, num_hop), (pop, num_pop), (nes, num_nes) = found.values()
   return (
     f"median l2 distance of {hop} ({num_hop} within 0.5), PopSkipJump-lite at {pop} ({num_pop})",
@@ -269,7 +265,7 @@ def test_what_is_said_of_the_controls():
     fell(apgd, "apgd_loss", x) for x in ("xent", "xent_by_margin", "dlr", "dlr_targeted")
   )
   xent, cw = (fell(pgd, "loss", x) for x in ("xent", "cw"))
-  rays = np.median([r["linf"] if r["clean_success"] else np.inf for r in read("distance/rays")])
+  rays = median_of_all(read("distance/rays"), "linf")
   nearer, farther = (
     sum(r["clean_success"] for r in read(f"distance/square_{x}")) for x in ("0.14", "0.155")
   )
@@ -279,7 +275,7 @@ def test_what_is_said_of_the_controls():
     for each in ("ql", "ql_dlr")
   )
   through = _near(read("scaling/informed"), 3)
-  without = _near(_trials("panel_mnist/nes/informed", 0), 3)
+  without = _near(trials_at("panel_mnist/nes/informed", 0), 3)
   by_pilot = sum(r["chosen"]["dlr"] for r in read("scaling/informed"))
   said = prose("controls_mnist")
   for sentence in (

@@ -58,9 +58,9 @@ def _attack(num_coordinates=5):
   )
 
 
-def _run(tasks, plan, model=None, statistics=None, **kwargs):
+def _outcomes(tasks, plan, model=None, statistics=None, **kwargs):
   predict, variables = model or (linear_predict, linear_variables())
-  outcomes = runner.run(
+  return runner.run(
     kwargs.pop("attack", _attack()),
     objectives.log_margin(),
     threat_model(predict),
@@ -73,7 +73,10 @@ def _run(tasks, plan, model=None, statistics=None, **kwargs):
     statistics=statistics,
     **kwargs,
   )
-  return {tuple(o.task.identity.values()): o for o in outcomes}
+
+
+def _run(*args, **kwargs):
+  return {tuple(o.task.identity.values()): o for o in _outcomes(*args, **kwargs)}
 
 
 def _assert_same(first, second):
@@ -185,22 +188,11 @@ def test_snapshot_goes_on_where_the_run_was(linear_images, reference, tmp_path):
   plan = runner.Plan(
     3, 2, _devices(1), snapshot=str(tmp_path / "snapshot.npz"), seconds_between_snapshots=0.0
   )
-  found, steps_before, model = {}, 0, threat_model(linear_predict)
+  found, steps_before = {}, 0
   for _ in range(30):  # killed again and again
     left = [task for task in tasks if tuple(task.identity.values()) not in found]
     statistics = runner.Statistics()
-    outcomes = runner.run(
-      _attack(),
-      objectives.log_margin(),
-      model,
-      linear_variables(),
-      left,
-      seed=0,
-      max_queries=500,
-      num_draws=20,
-      plan=plan,
-      statistics=statistics,
-    )
+    outcomes = _outcomes(left, plan, statistics=statistics)
     for outcome, _ in zip(outcomes, range(3)):
       found[tuple(outcome.task.identity.values())] = outcome
     outcomes.close()
@@ -231,19 +223,11 @@ def test_what_an_attack_chose_is_told_and_outlives_the_run(linear_images, tmp_pa
   )
   tasks = make_tasks(*linear_images, num_runs=1)[:4]
   plan = runner.Plan(3, 2, _devices(1), snapshot=str(tmp_path / "snapshot.npz"))
-  outcomes = runner.run(
-    types.Attack(start, _choosing_step),
-    objectives.log_margin(),
-    threat_model(linear_predict),
-    linear_variables(),
-    tasks,
-    seed=0,
-    max_queries=500,
-    plan=plan,
-  )
+  attack = types.Attack(start, _choosing_step)
+  outcomes = _outcomes(tasks, plan, attack=attack)
   told = [next(outcomes)]
   outcomes.close()  # in hand: it is yielded again
-  told += _run(tasks, plan, attack=types.Attack(start, _choosing_step)).values()
+  told += _run(tasks, plan, attack=attack).values()
   assert len(told) == 5
   assert [outcome.chosen for outcome in told] == 5 * [{"sure": True, "length": 6.0}]
 
@@ -271,17 +255,7 @@ def test_snapshot_is_removed_at_the_end(linear_images, tmp_path):
 def test_snapshot_of_another_shape_is_passed_over(linear_images, reference, tmp_path):
   path = tmp_path / "snapshot.npz"
   tasks = make_tasks(*linear_images)
-  outcomes = runner.run(
-    _attack(),
-    objectives.log_margin(),
-    threat_model(linear_predict),
-    linear_variables(),
-    tasks,
-    seed=0,
-    max_queries=500,
-    num_draws=20,
-    plan=runner.Plan(2, 2, _devices(1), str(path), 0.0),
-  )
+  outcomes = _outcomes(tasks, runner.Plan(2, 2, _devices(1), str(path), 0.0))
   next(outcomes)
   outcomes.close()
   assert path.exists()

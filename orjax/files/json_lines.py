@@ -111,11 +111,9 @@ def _append(path, text, durable):
           left = left[file.write(left) :]
         if durable:
           os.fsync(file.fileno())
-      except OSError:
-        file.truncate(before)
-        raise
-      except BaseException:  # a signal: what is whole stays, as others may have read it
-        if file.seek(0, os.SEEK_END) < before + len(text):
+      except BaseException as e:
+        # A signal leaves what is whole, as others may have read it.
+        if isinstance(e, OSError) or file.seek(0, os.SEEK_END) < before + len(text):
           file.truncate(before)
         raise
   except OSError as e:
