@@ -122,7 +122,7 @@ def test_a_constant_image_has_a_gradient():
 
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2), (2, 1)])
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
-@pytest.mark.parametrize("size", [7, 8])
+@pytest.mark.parametrize("size", [7, 8, 25])
 def test_gradient_of_the_convolution(strides, padding, size):
   rng = np.random.default_rng(0)
   x, kernel = (
