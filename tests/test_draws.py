@@ -8,25 +8,33 @@ import pytest
 from orjax import geometry
 from orjax.attacks.steps import draws
 
+NORMAL = draws.normal, jax.random.normal
+UNIFORM = (
+  lambda key, shape: draws.uniform(key, shape, -2e-3, 2e-3),
+  lambda key, shape: jax.random.uniform(key, shape, minval=-2e-3, maxval=2e-3),
+)
+BOTH = pytest.mark.parametrize("ours, of_jax", [NORMAL, UNIFORM])
 
+
+@BOTH
 @pytest.mark.parametrize("shape", [(), (1,), (7, 3), (1, 28, 28, 1), (5, 33)])
-def test_normals_are_those_of_jax_bit_for_bit(shape):
+def test_draws_are_those_of_jax_bit_for_bit(shape, ours, of_jax):
   keys = jax.random.split(jax.random.key(3), 40)
-  found = jax.jit(jax.vmap(lambda key: draws.normal(key, shape)))(keys)
-  np.testing.assert_array_equal(found, jax.vmap(lambda key: jax.random.normal(key, shape))(keys))
+  found = jax.jit(jax.vmap(lambda key: ours(key, shape)))(keys)
+  np.testing.assert_array_equal(found, jax.vmap(lambda key: of_jax(key, shape))(keys))
 
 
-def test_a_key_of_another_generator_draws_what_jax_draws():
+@BOTH
+def test_a_key_of_another_generator_draws_what_jax_draws(ours, of_jax):
   key = jax.random.key(3, impl="rbg")
-  found = draws.normal(key, (6,))
-  np.testing.assert_array_equal(found, jax.random.normal(key, (6,)))
+  np.testing.assert_array_equal(ours(key, (6,)), of_jax(key, (6,)))
 
 
-def test_the_generator_of_before_2025_draws_what_jax_draws():
+@BOTH
+def test_the_generator_of_before_2025_draws_what_jax_draws(ours, of_jax):
   with jax.threefry_partitionable(False):
     key = jax.random.key(3)
-    found = draws.normal(key, (7,))
-    np.testing.assert_array_equal(found, jax.random.normal(key, (7,)))
+    np.testing.assert_array_equal(ours(key, (7,)), of_jax(key, (7,)))
 
 
 def test_a_draw_is_made_where_it_is_wanted_and_not_at_all_if_nowhere():

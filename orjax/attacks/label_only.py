@@ -9,6 +9,7 @@ from orjax.attacks import starts
 from orjax.attacks import wrappers
 from orjax.attacks.starts import Start
 from orjax.attacks.steps import ask_tell
+from orjax.attacks.steps import draws
 from orjax.attacks.steps.ask_tell import AskTell
 from orjax.attacks.wrappers import votes
 from orjax.factories import factory
@@ -176,9 +177,8 @@ def _limited(objective, start, pair_losses, numbers):
     pair = state.image[None] + numbers.smoothing * jnp.stack([direction, -direction])
     probes = jnp.repeat(pair, numbers.num_proxies, axis=0)
     if numbers.proxy_radius:
-      probes += jax.random.uniform(
-        proxy_key, (num_rows, *shape), minval=-numbers.proxy_radius, maxval=numbers.proxy_radius
-      )
+      reach = numbers.proxy_radius
+      probes += draws.uniform(proxy_key, (num_rows, *shape), -reach, reach)
     sizes, shrinkages, there = _moves(state, numbers)
     limits = jnp.maximum(state.radius - shrinkages, numbers.radius)[:, None, None, None]
     steps = sizes[:, None, None, None] * jnp.sign(state.gradient)[None]

@@ -28,10 +28,7 @@ def between(image: jax.Array, outer: jax.Array, share: jax.Array, norm: str) -> 
 
 def unit_directions(key: Key, num: int, shape: tuple[int, ...], norm: str) -> jax.Array:
   """Random directions [num, *shape] of l2 length 1: Gaussian, or uniform entries for linf."""
-  draw = (
-    draws.normal(key, (num, *shape))
-    if norm == "l2"
-    else jax.random.uniform(key, (num, *shape), minval=-1.0, maxval=1.0)
-  )
+  rows = (num, *shape)
+  draw = draws.normal(key, rows) if norm == "l2" else draws.uniform(key, rows, -1, 1)
   square = jnp.square(draw).sum(tuple(range(1, draw.ndim)), keepdims=True)
   return draw * jax.lax.rsqrt(jnp.maximum(square, 1e-30))

@@ -41,11 +41,23 @@ def normal(key: Key, shape: tuple[int, ...]) -> jax.Array:
   References:
     Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3".
   """
-  usual = jax.random.key_impl(key) == "threefry2x32" and jax.config.jax_threefry_partitionable
-  if not usual:
+  if not _usual(key):
     return jax.random.normal(key, shape, jnp.float32)
-  once = jax.lax.optimization_barrier
-  return once(np.float32(math.sqrt(2)) * jax.lax.erf_inv(_uniform(once(_bits(key, shape)))))
+  return _once(np.float32(math.sqrt(2)) * jax.lax.erf_inv(_uniform(key, shape, _LOW, 1)))
+
+
+def uniform(key: Key, shape: tuple[int, ...], low: float, high: float) -> jax.Array:
+  """`jax.random.uniform(key, shape, minval=low, maxval=high)` in the same way."""
+  if not _usual(key):
+    return jax.random.uniform(key, shape, jnp.float32, low, high)
+  return _once(_uniform(key, shape, low, high))
+
+
+_once = jax.lax.optimization_barrier
+
+
+def _usual(key):
+  return jax.random.key_impl(key) == "threefry2x32" and jax.config.jax_threefry_partitionable
 
 
 def _bits(key, shape):
@@ -63,8 +75,9 @@ def _bits(key, shape):
   return left ^ right
 
 
-def _uniform(bits):
-  """In (-1, 1), from the upper 23 bits: float32."""
-  one_to_two = (bits >> np.uint32(9)) | np.uint32(0x3F800000)
+def _uniform(key, shape, low, high):
+  """In [low, high), from the upper 23 bits: float32."""
+  low, high = np.float32(low), np.float32(high)
+  one_to_two = (_once(_bits(key, shape)) >> np.uint32(9)) | np.uint32(0x3F800000)
   share = jax.lax.bitcast_convert_type(one_to_two, jnp.float32) - np.float32(1)
-  return jnp.maximum(_LOW, share * (np.float32(1) - _LOW) + _LOW)
+  return jnp.maximum(low, share * (high - low) + low)
