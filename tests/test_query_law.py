@@ -2,11 +2,13 @@
 
 import json
 
+from handmade import captured
 from handmade import sweep_over
 from handmade import write
 import jax
 import jax.numpy as jnp
 import mains
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import scipy.special
@@ -16,6 +18,7 @@ from conftest import linear_variables
 from harness.classifiers.model import from_jax
 from harness.report import ledgers
 from harness.report import query_law as report
+from harness.report.figures import theory
 from harness.studies import query_law
 from orjax import defenses
 from orjax import objectives
@@ -105,6 +108,24 @@ def test_no_slope_is_no_finite_number_of_queries():
 def test_every_attack_s_probes_are_as_it_makes_them():
   assert query_law.PROBES["ql"]({"smoothing": 0.1}) == query_law.Probes(0.1)
   assert query_law.PROBES["spsa"]({"spacing": 0.01}) == query_law.Probes(0.01, signs=True)
+
+
+def test_the_figure_says_where_the_law_finds_no_step(monkeypatch, tmp_path):
+  drawn = captured(monkeypatch)
+  row = {"axis": "noise variance", "false_claims": 0.0, "spent": 1000}
+  rows = [
+    {**row, "attack": "ql", "strength": 0.0, "predicted": [1, 50, 2], "used": [1, 100, 2]},
+    {**row, "attack": "ql", "strength": 0.1, "predicted": [1, 50, 2], "used": [None] * 3},
+    {**row, "attack": "spsa", "strength": 0.0, "predicted": [None] * 3, "used": [1, 100, 2]},
+    {**row, "attack": "spsa", "strength": 0.1, "predicted": [None] * 3, "used": [None] * 3},
+  ]
+  theory.query_law(rows, tmp_path / "law.png")
+  (axes,) = drawn["law.png"].axes
+  marks = [line for line in axes.lines if line.get_marker() != "None" and len(line.get_xdata())]
+  plt.close("all")
+  found = [(m.get_ydata()[0], m.get_marker(), m.get_markerfacecolor() != "none") for m in marks]
+  assert found == [(0.5, "o", True), (1.04, "^", True), (0.05, "v", False), (1.04, "^", False)]
+  assert [text.get_text() for text in axes.texts] == ["never"]
 
 
 def test_the_report_tells_what_did_not_fall_and_what_was_claimed_falsely(tmp_path):

@@ -126,29 +126,37 @@ def query_law(rows: list[dict], path: pathlib.Path) -> None:
   """Queries that the law predicts over those that attacks used, a point each.
 
   Open and pointing down where most images did not fall within what was spent, so that the ratio
-  is less than that. What the law finds no step for, and what was mostly claimed falsely, has no
-  point.
+  is less than that; pointing up, above the frame, what the law finds no step for, open where indeed
+  most images did not fall. What was mostly claimed falsely has no point.
   """
   names = list(dict.fromkeys(row["attack"] for row in rows))
   strengths = sorted({row["strength"] for row in rows})
-  shown = [row for row in rows if row["predicted"][1] is not None and row["false_claims"] < 0.5]
+  honest = [row for row in rows if row["false_claims"] < 0.5]
   figure, ax = plt.subplots(figsize=(1.1 * len(names) + 2.4, 3.8))
   ax.axhline(1, color="0.8", zorder=0)
   for number, strength in enumerate(strengths):
     shift, _ = style.side_by_side(number, len(strengths))
-    for fell in (True, False):
-      some = [
-        row for row in shown if row["strength"] == strength and (row["used"][1] is not None) == fell
-      ]
-      ax.plot(
-        [names.index(row["attack"]) + shift for row in some],
-        [row["predicted"][1] / (row["used"][1] or row["spent"]) for row in some],
-        "o" if fell else "v",
-        color=f"C{number}",
-        markerfacecolor=f"C{number}" if fell else "none",
-        label=f"{rows[0]['axis']} {strength:g}" if fell else "",
+    color = f"C{number}"
+    for row in (row for row in honest if row["strength"] == strength):
+      (predicted, used), x = (
+        (row[side][1] for side in ("predicted", "used")),
+        names.index(row["attack"]),
       )
+      never = predicted is None
+      ax.plot(
+        x + shift,
+        1.04 if never else predicted / (used or row["spent"]),
+        "^" if never else "v" if used is None else "o",
+        color=color,
+        markerfacecolor="none" if used is None else color,
+        transform=ax.get_xaxis_transform() if never else ax.transData,
+        clip_on=not never,
+      )
+    ax.plot([], [], "o", color=color, label=f"{rows[0]['axis']} {strength:g}")
   ax.set(yscale="log", ylabel="predicted over used queries")
+  if any(row["predicted"][1] is None for row in honest):
+    ax.text(-0.02, 1.04, "never", transform=ax.transAxes, ha="right", va="center", fontsize=8)
   ax.set_xticks(range(len(names)), [name.replace(", ", "\n") for name in names], fontsize=7)
+  ax.set_xlim(-0.6, len(names) - 0.4)
   ax.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
   style.save(figure, path)
