@@ -62,6 +62,19 @@ def test_lucky_flips_do_not_shrink_the_record_of_votes():
   assert np.median(panel.distances(voted.adversarial, images, "linf")) < 1.5 * 0.06
 
 
+def test_votes_within_a_ball_hand_in_what_lies_on_its_edge():
+  """There a vote tells more than on the boundary, and what is claimed is right."""
+  images, labels = panel.images_at(0.06, "linf")
+  images, labels = np.tile(images, (4, 1, 1, 1)), np.tile(labels, 4)
+  noisy = oracles.with_output_noise(panel.clean(), 0.05)
+  result = panel.run(rays(LABELS, radius=0.08, lead=4), noisy, images, labels, 1500)
+  claimed = np.asarray(result.claimed)
+  assert claimed.mean() > 0.9
+  reached = panel.distances(result.adversarial, images, "linf")[claimed]
+  np.testing.assert_allclose(reached, 0.08, rtol=1e-5)
+  assert panel.fooled(result.adversarial, labels)[claimed].mean() > 0.95
+
+
 @pytest.mark.parametrize("norm, distance", [("l2", 0.2), ("linf", 0.06)])
 @pytest.mark.parametrize(
   "attack", [hop_skip_jump, lambda *a, **k: pop_skip_jump(*a, start=FAR, **k)], ids=["hsj", "psj"]

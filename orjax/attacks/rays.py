@@ -97,9 +97,16 @@ def _bisected(state, yes, tolerance):
 
 
 def _rays(objective, radius, tolerance, rule, checking, num_rows):
+  def limit(state):
+    return math.inf if radius is None else radius * math.sqrt(state.signs.size)
+
   def within(state):
-    limit = math.inf if radius is None else radius * math.sqrt(state.signs.size)
-    return state.found & (state.distance <= limit)
+    return state.found & (state.distance <= limit(state))
+
+  def held(state):
+    """How far along the record's signs lies what is voted on, and handed in."""
+    at_the_edge = within(state) & (checking and radius is not None)
+    return jnp.where(at_the_edge, jnp.float32(limit(state)), state.distance)
 
   def init(key, example):
     del key
@@ -124,6 +131,7 @@ def _rays(objective, radius, tolerance, rule, checking, num_rows):
     del key
     middle = (state.low + state.high) / 2
     distance = jnp.where(state.phase == _BISECT, middle, state.distance)
+    distance = jnp.where(state.phase == _CHECK, held(state), distance)
     signs = jnp.where(state.phase == _CHECK, state.signs, _flipped(state))
     image = _along(example.image, signs, distance)
     return jnp.broadcast_to(image[None], (num_rows, *image.shape)), None
@@ -146,7 +154,7 @@ def _rays(objective, radius, tolerance, rule, checking, num_rows):
       )
     new = ask_tell.select(checked, after_check, new)
     success = within(new) & (checked & yes if checking else True)
-    image = _along(example.image, new.signs, new.distance)
+    image = _along(example.image, new.signs, held(new))
     return new._replace(
       vote=rule.init(), adversarial=jnp.where(new.found, image, example.image)
     ), success
@@ -183,7 +191,9 @@ def rays(
 
   Single looks under noise let the record fall to 0 by lucky flips. With `lead` above 1
   every question is put to a vote, and the record itself after every 20 directions and
-  before it is claimed; if it loses, its distance grows by 5 %.
+  before it is claimed; if it loses, its distance grows by 5 %. Within a ball the vote is on the
+  edge of the ball along the record's signs, which is handed in: on the boundary, where the record
+  lies, every second answer says success, and a vote proves little.
 
   Args:
     objective: only its `achieved` is used.
