@@ -1,6 +1,6 @@
 """Does the law of probe lengths predict what attacks pay? Its queries over those they used.
 
-    python experiments/query_law.py --dataset=mnist --records=DIR/ql/published \\
+    python experiments/query_law.py --dataset=mnist --records=DIR/ql/plain \\
         --records=DIR/ql/wide --records=DIR/spsa/published
 
 The folders are those of blackbox_attacks.py with attacks that estimate a gradient in an l_inf ball

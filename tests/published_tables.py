@@ -54,9 +54,13 @@ _HEADLINE = [
 ]
 
 
-_ASKING = ("square", "sign_hunter", "ql", "bandits", "square_l2", "zoo")
-_LITTLE_SAID = ("labels/partial_information", "labels/label_only")
-_BESIDE_PAPERS = (*(f"{x}/published" for x in _ASKING), *_LITTLE_SAID)
+_BESIDE_PAPERS = {
+  panel: (
+    f"square/published sign_hunter/published ql/{ql} bandits/published square_l2/published "
+    "zoo/published labels/partial_information labels/label_only"
+  ).split()
+  for panel, ql in (("panel_mnist", "plain"), ("panel_cifar10", "published"))
+}
 
 
 def _beside(attack, *columns):
@@ -290,11 +294,11 @@ SHOWN = {
     [None, *map(Column, (CLAIMED, CLEAN, distance, accuracy)), None],
   ),
   **{
-    (name, 3): Shown(
-      [of(f"{name}/{each}", strength=0.0) for each in _BESIDE_PAPERS[:count]],
+    (panel, 3): Shown(
+      [of(f"{panel}/{each}", strength=0.0) for each in beside],
       [None, Column(CLEAN), Column(queries_of_all), None, None, None],
     )
-    for name, count in (("panel_mnist", 8), ("panel_cifar10", 6))
+    for panel, beside in _BESIDE_PAPERS.items()
   },
   ("table4_mnist", 0): Shown(
     [of(f"table4_mnist/{x}_0.5{full}") for x in _PLACES for full in ("", "_full")],
@@ -308,9 +312,5 @@ SHOWN = {
 NOT_RECORDED = {
   ("README.md", 3): "what the mains do, in words",
   **{("README.md", n): "speed, measured once" for n in (4, 5)},
-  **{
-    (name, n): "a panel's, which test_numbers makes anew"
-    for name in ("panel_mnist", "panel_cifar10")
-    for n in range(3)
-  },
+  **{(x, n): "a panel's, which test_numbers makes anew" for x in _BESIDE_PAPERS for n in range(3)},
 }

@@ -85,13 +85,13 @@ def test_lucky_answers_of_table_1_are_counted():
 def test_what_is_said_of_the_panel():
   """The counts at 1e-4, in the README, the index and the folder's own text."""
   load = lambda each: published_columns.load(f"panel_mnist/{each}")
-  names = ("square/published", "square/asked_again", "sign_hunter/published", "ql/published")
+  names = ("square/published", "square/asked_again", "sign_hunter/published", "ql/plain")
   names += ("sign_hunter/sequential", "rays/published", "rays/votes", "decision/pop_skip_jump")
   names += ("nes/informed",)
   ball = panel.Radius("l2", 3.0)
   fell = {x: round(100 * panel.reached(load(x), ball)[1e-4].rate) for x in names}
   said = (
-    f"variance 1e-4 QL as published takes {fell['ql/published']} images; SignHunter "
+    f"variance 1e-4 QL takes {fell['ql/plain']} images; SignHunter "
     f"{fell['sign_hunter/published']} as published and {fell['sign_hunter/sequential']} when it "
     f"tests each step, Square {fell['square/published']} and {fell['square/asked_again']} when it "
     f"asks about its best image again, RayS on labels {fell['rays/published']} and "
@@ -99,14 +99,14 @@ def test_what_is_said_of_the_panel():
   )
   assert said in prose("README.md")
   assert (
-    f"QL as published takes {fell['ql/published']} images, SignHunter "
+    f"QL takes {fell['ql/plain']} images, SignHunter "
     f"{fell['sign_hunter/published']}, Square {fell['square/published']}, RayS "
     f"{fell['rays/published']}; those who know of the noise {fell['sign_hunter/sequential']} "
     f"(SignHunter), {fell['square/asked_again']} (Square), {fell['rays/votes']} (RayS), and within "
     f"l2 3.0 PopSkipJump {fell['decision/pop_skip_jump']} and informed NES {fell['nes/informed']}"
   ) in index()
   assert (
-    f"{fell['ql/published']} of 100 at variance 1e-4; SignHunter and Square, which change the "
+    f"{fell['ql/plain']} of 100 at variance 1e-4; SignHunter and Square, which change the "
     f"image by several units at once, take {fell['sign_hunter/published']} and "
     f"{fell['square/published']} there"
   ) in prose("panel_mnist")
@@ -190,9 +190,17 @@ def test_what_is_said_of_square_by_another_statistic():
     name: ", ".join(str(_fell(trials_at(f"panel_mnist/square/{name}", x))) for x in variances)
     for name in ("asked_again", "asked_again_margin", "sequential", "sequential_margin")
   }
+  tested_rows, asked_rows = (
+    trials_at(f"panel_mnist/square/{x}", 1e-4) for x in ("sequential", "asked_again")
+  )
   again, by_margin, tested, tested_by_margin = (
     " and ".join(x.rsplit(", ", 1)) for x in fell.values()
   )
+  assert (
+    f"at 1e-4 the {_fell(tested_rows)} images that fall cost it {_price(tested_rows):.0f} queries "
+    f"in the median, where two looks a step take {_fell(asked_rows)} for "
+    f"{_price(asked_rows):.0f}, and"
+  ) in prose("panel_mnist")
   assert (
     f"Square takes {by_margin} at the four variances when it asks again, not {again}, and "
     f"{tested_by_margin} with the test, not {tested}:"
@@ -229,12 +237,18 @@ def test_what_is_said_of_the_panel_on_cifar10():
     f"{max(r['num_steps'] for r in zoo)} of its steps.",
     f"APGD, which has gradients, takes all {_fell(trials_at('panel_cifar10/apgd/xent', 0))};",
     *_without_a_ball(),
+    *_on_labels(),
   ):
     assert sentence in said, sentence
 
 
 def _fell(rows):
   return sum(r["clean_success"] for r in rows)
+
+
+def _price(rows):
+  """The median queries of those that fell."""
+  return np.median([r["num_queries"] for r in rows if r["clean_success"]])
 
 
 def _without_a_ball():
@@ -247,6 +261,18 @@ def _without_a_ball():
   return (
     f"median l2 distance of {hop} ({num_hop} within 0.5), PopSkipJump-lite at {pop} ({num_pop})",
     f"(median {float(nes):.2f}; {num_nes} within 0.5)",
+  )
+
+
+def _on_labels():
+  """What is said of attacks that are told little on CIFAR10."""
+  top, labels = (
+    trials_at(f"panel_cifar10/labels/{x}", 0) for x in ("partial_information", "label_only")
+  )
+  assert not any(r["claimed"] for r in labels) and {r["num_steps"] for r in labels} == {100}
+  return (
+    f"brings {_fell(top)} images back into the ball.",
+    f"cut off at the ball, fools {_fell(labels)} times.",
   )
 
 

@@ -13,6 +13,8 @@ from orjax.types import Oracle
 
 MARGIN = objectives.margin(confidence=np.inf)
 STDDEV = 0.24
+# A pilot of a few steps, and then as many of the attack.
+_MEASURED = {"confirmations": 20, "pilot": attacks.Pilot(num_lines=1, num_directions=1)}
 
 
 def _unmoved():
@@ -47,10 +49,16 @@ def _evolution(lead):
     lambda lead: attacks.ql(MARGIN, num_pairs=2, confirmations=4 * lead + 1),
     lambda lead: attacks.bandits(MARGIN, prior_size=2, confirmations=4 * lead + 1),
     _evolution,
+    lambda lead: attacks.square(MARGIN, comparison="asked_again", lead=lead),
+    lambda lead: attacks.sign_hunter(MARGIN, comparison="sequential", lead=lead),
+    lambda lead: attacks.apgd(MARGIN, num_draws=4, comparison="same_draws", lead=lead),
+    lambda lead: attacks.informed_nes(MARGIN, num_pairs=2, **_MEASURED),
+    lambda lead: attacks.informed_zoo(MARGIN, num_coordinates=2, **_MEASURED),
   ],
   ids=[
     *("sequential", "cached", "sign_hunter", "spsa", "rays", "pop_skip_jump"),
     *("label_only", "partial_information", "confirmed", "bandits", "evolution"),
+    *("asked_again", "tested_sign_hunter", "same_draws", "informed_nes", "informed_zoo"),
   ],
 )
 def test_what_cannot_be_fooled_is_not_claimed(make):

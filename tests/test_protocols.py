@@ -87,6 +87,9 @@ ATTACKS = {
   "informed_nes": Row(
     lambda o: attacks.informed_nes(o, num_pairs=3, **_MEASURED), same_alone=False
   ),
+  "informed_zoo": Row(
+    lambda o: attacks.informed_zoo(o, num_coordinates=3, **_MEASURED), same_alone=False
+  ),
   "square": Row(
     lambda o: attacks.square(o, radius=0.05, window_share=0.3, comparison="asked_again", lead=3),
     radius=0.05,
@@ -159,7 +162,7 @@ COMBINATIONS = [
 ]
 _PANEL = {
   *("square", "sign_hunter", "spsa", "evolution", "rays", "hop_skip_jump", "pop_skip_jump"),
-  *("label_only", "partial_information", "apgd"),
+  *("label_only", "partial_information", "apgd", "informed_zoo"),
 }
 _MEETINGS = [
   (name, *pair)
@@ -247,7 +250,7 @@ def test_answers_that_do_not_move_teach_nothing(name):
 
   assert blind_share(1) < 0.5
   constant = blind_share(0)
-  if name == "informed_nes":
+  if name in ("informed_nes", "informed_zoo"):
     assert 0 < constant < 1, "its pilot measures, whatever it hears"
   else:
     assert constant == (name not in _SEARCHES)
@@ -299,6 +302,6 @@ def test_a_callable_is_sent_every_row_that_is_charged(name):
 
 
 def test_every_attack_of_the_mains_has_a_row():
-  """White-box PGD by the library's name; informed ZOO differs from NES by what it wraps."""
-  rows = {*ATTACKS, "pgd", "informed_zoo"}
+  """White-box PGD by the library's name."""
+  rows = {*ATTACKS, "pgd"}
   assert specs.named().keys() <= rows, specs.named().keys() - rows

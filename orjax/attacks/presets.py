@@ -1,4 +1,4 @@
-"""Published numbers of the attacks, by data set and norm.
+"""Numbers of the attacks, by data set and norm: published ones, unless the table says otherwise.
 
 Each function returns keywords of the factory of its name:
 `attacks.ql(objective, **presets.ql("mnist"))`. Without a data set they are numbers for any
@@ -279,7 +279,7 @@ def carlini_wagner(dataset: str | None = None) -> dict[str, Any]:
 
 
 def ql(dataset: str | None = None, norm: str = "linf") -> dict[str, Any]:
-  """Keywords of `attacks.ql`: of Ilyas et al. (2018a) and of SignHunter's repository.
+  """Keywords of `attacks.ql`: of Ilyas et al. (2018a), SignHunter's code, and in l_inf ours.
 
   Args:
     dataset: one of `DATASETS`, or None for any small images.
