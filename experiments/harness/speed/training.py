@@ -1,8 +1,8 @@
-"""Images per second of training and of white-box PGD, for the benchmark.
+"""Images per second of training and of white-box attacks, for the benchmark.
 
 Each beside the bare forward-plus-backward passes it cannot do without, in the same process:
 one gradient of the parameters a training image, ten of the image besides in adversarial
-training, one of the image a PGD step.
+training, one of the image a step of PGD or APGD.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,11 @@ from orjax import objectives
 from orjax import oracles
 from orjax import training
 from orjax.threats import threat_model
+from orjax.types import Attack
+from orjax.types import Objective
 
 _BATCH_SIZE = 128
+_NUM_TRIALS = 256  # of a white-box attack
 _ADVERSARY_STEPS = 10
 _WINDOW = 10  # steps between two lines of metrics
 
@@ -73,11 +76,13 @@ def training_rate(
 def measure(
   classifier: models.Classifier, variables, rounds: int, seconds: float
 ) -> dict[str, list[tuple[float, float]]]:
-  """For each of three loops, pairs of (bare, through orjax) images per second, alternating."""
+  """For each of four loops, pairs of (bare, through orjax) images per second, alternating."""
   rng = np.random.default_rng(0)
-  images = jnp.asarray(rng.random((_BATCH_SIZE, *classifier.image_shape), np.float32))
-  labels = jnp.zeros(_BATCH_SIZE, jnp.int32)
-  losses = lambda logits: optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  attacked = rng.random((_NUM_TRIALS, *classifier.image_shape), np.float32)
+  images = jnp.asarray(attacked[:_BATCH_SIZE])
+  losses = lambda logits: optax.softmax_cross_entropy_with_integer_labels(
+    logits, jnp.zeros(len(logits), jnp.int32)
+  )
   key = jax.random.key(0)
 
   def in_training(params, x):
@@ -89,7 +94,10 @@ def measure(
   of_images = jax.jit(jax.grad(lambda x, v: losses(classifier.apply(v, x)).sum()))
   params = variables["params"]
   adversary = training.pgd_adversary(num_steps=_ADVERSARY_STEPS)
-  found = {"training": [], "training, PGD-10": [], "white-box PGD": []}
+  objective = objectives.logit_cross_entropy()
+  never = objective._replace(achieved=lambda row, label: jnp.zeros((), bool))
+  whitebox = {"white-box PGD": attacks.whitebox_pgd, "APGD": attacks.apgd}
+  found = {name: [] for name in ("training", "training, PGD-10", *whitebox)}
   for _ in range(rounds):
     gradient = rate(of_parameters, (params, images), _BATCH_SIZE, seconds)
     found["training"].append(
@@ -101,18 +109,18 @@ def measure(
       (both, training_rate(classifier, adversary, _BATCH_SIZE / both, seconds))
     )
     with oracles.full_precision():
-      bare = rate(of_images, (images, variables), _BATCH_SIZE, seconds)
-    found["white-box PGD"].append(
-      (bare, pgd_rate(classifier, variables, np.asarray(images), int(seconds * bare / _BATCH_SIZE)))
-    )
+      bare = rate(of_images, (jnp.asarray(attacked), variables), _NUM_TRIALS, seconds)
+    num_steps = max(8, int(seconds * bare / _NUM_TRIALS))
+    for name, make in whitebox.items():
+      endless = make(never, num_steps=num_steps)
+      found[name].append((bare, whitebox_rate(endless, never, classifier, variables, attacked)))
   return found
 
 
-def pgd_rate(classifier: models.Classifier, variables, images: np.ndarray, num_steps: int) -> float:
-  """PGD steps per second of one device full of trials that never succeed."""
-  objective = objectives.logit_cross_entropy()
-  never = objective._replace(achieved=lambda row, label: jnp.zeros((), bool))
-  attack = attacks.whitebox_pgd(never, num_steps=max(8, num_steps))
+def whitebox_rate(
+  attack: Attack, never: Objective, classifier: models.Classifier, variables, images: np.ndarray
+) -> float:
+  """Steps per second of one device full of trials that never succeed."""
   answers = lambda variables: oracles.from_predict(classifier.apply, variables)
   threats = threat_model(answers, defenses.no_defense())
   tasks = [engine.Task({}, image, 0, 0, i, {}) for i, image in enumerate(images)]
