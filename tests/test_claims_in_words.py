@@ -178,6 +178,21 @@ def test_what_is_said_of_the_law_of_probe_lengths():
     assert sentence in prose("panel_mnist"), sentence
 
 
+def test_what_is_said_of_rays_with_votes():
+  strengths = (1e-6, 1e-4, 1e-2, 5.76e-2)
+  at = {x: trials_at("panel_mnist/rays/votes", x) for x in (0.0, *strengths)}
+  fell = [sum(r["clean_success"] for r in at[x]) for x in strengths]
+  claimed = sum(r["claimed"] for r in at[5.76e-2])
+  costs = [f"{median_of_all(at[x], 'num_queries'):,.0f}" for x in (0.0, 1e-6, 1e-2)]
+  assert all(0.295 < r["linf"] <= 0.3 + 1e-6 for x in strengths for r in at[x] if r["claimed"])
+  for sentence in (
+    f"it takes {fell[0]}, {fell[1]} and {fell[2]} at 1e-6, 1e-4 and 1e-2, and {fell[3]} at "
+    f"5.76e-2, where it claims {claimed}:",
+    f"(medians {costs[0]}, then {costs[1]} at 1e-6 and {costs[2]} at 1e-2)",
+  ):
+    assert sentence in prose("panel_mnist"), sentence
+
+
 def test_what_is_said_of_other_attacks():
   fooled = lambda each, strength: _fooled(f"panel_mnist/{each}", 100, strength=strength)
   ql, bandits = "ql/plain", "bandits/published"
