@@ -178,6 +178,23 @@ def test_what_is_said_of_the_law_of_probe_lengths():
     assert sentence in prose("panel_mnist"), sentence
 
 
+def test_what_is_said_of_whose_numbers_ql_has():
+  fell = lambda folder, x: sum(r["clean_success"] for r in trials_at(folder, x))
+  theirs, ours = (
+    [fell(each, x) for x in (0.0, 1e-4)]
+    for each in ("controls_mnist/ql/published", "panel_mnist/ql/plain")
+  )
+  assert ours[0] == 100
+  assert (
+    f"take {theirs[0]} of 100 images without noise, where ours take all, and {theirs[1]} at "
+    f"variance 1e-4, where ours take {ours[1]}."
+  ) in prose("controls_mnist")
+  assert f"take {theirs[0]} images without noise (and {theirs[1]} at 1e-4:" in prose("panel_mnist")
+  assert (
+    f"the published ones take 0.{theirs[0]} without noise and 0.{theirs[1]} at 1e-4"
+  ) in prose("README.md")
+
+
 def test_what_is_said_of_rays_with_votes():
   strengths = (1e-6, 1e-4, 1e-2, 5.76e-2)
   at = {x: trials_at("panel_mnist/rays/votes", x) for x in (0.0, *strengths)}
