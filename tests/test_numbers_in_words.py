@@ -2,18 +2,12 @@
 
 import numpy as np
 import published_columns
-from published_columns import index
 from published_columns import median_of_all
+from published_columns import near
 from published_columns import prose
 from published_columns import trials_at
 
-from harness.report import panel
-from harness.report import radii
 from orjax import records
-
-
-def _near(trials, *far):
-  return " / ".join(f"{radii.success_within(trials, r)[0] * len(trials):.0f}" for r in far)
 
 
 def test_the_headline_is_what_the_ledgers_say():
@@ -35,16 +29,16 @@ def test_the_headline_is_what_the_ledgers_say():
     f"{low[5.76e-2]:.2f} to {high[5.76e-2]:.2f})",
     "{:.4f}, {:.4f}, {:.4f} and {:.4f} of the test images".format(*accuracies),
     f"a share of {np.mean([r['defended_success_rate'] for r in nes[5.76e-2]]):.2f} are wrong",
-    f"informed NES has {_near(nes[0.0], 2.0, 2.5, 3.0)} of the images without noise and "
-    f"{_near(nes[1e-4], 2.0, 2.5, 3.0)} at 1e-4, undefended ZOO {_near(zoo, 2.0, 2.5, 3.0)}.",
+    f"informed NES has {near(nes[0.0], 2.0, 2.5, 3.0)} of the images without noise and "
+    f"{near(nes[1e-4], 2.0, 2.5, 3.0)} at 1e-4, undefended ZOO {near(zoo, 2.0, 2.5, 3.0)}.",
   ):
     assert sentence in said, sentence
   informed_zoo = {x: trials_at("headline_mnist/informed_zoo", x) for x in (0.0, 1e-4)}
   folder = prose("headline_mnist")
-  noisy, plain = ([_near(found[x], 1.5) for found in (informed_zoo, nes)] for x in (1e-4, 0.0))
+  noisy, plain = ([near(found[x], 1.5) for found in (informed_zoo, nes)] for x in (1e-4, 0.0))
   assert (
     f"take {noisy[0]} (ZOO) and {noisy[1]} (NES) of 20 images at 1e-4, and {plain[0]} and "
-    f"{plain[1]} without noise; ZOO with a c that suits it, without noise, {_near(zoo, 1.5)}."
+    f"{plain[1]} without noise; ZOO with a c that suits it, without noise, {near(zoo, 1.5)}."
   ) in folder
 
 
@@ -80,36 +74,6 @@ def test_lucky_answers_of_table_1_are_counted():
   )
   failed = [r for r in trials_at("table1_imagenet/bandits", 1e-2) if not r["clean_success"]]
   assert f"{bandits[1]} of Bandits' {len(failed)} failures at 1e-2" in prose("README.md")
-
-
-def test_what_is_said_of_the_panel():
-  """The counts at 1e-4, in the README, the index and the folder's own text."""
-  load = lambda each: published_columns.load(f"panel_mnist/{each}")
-  names = ("square/published", "square/asked_again", "sign_hunter/published", "ql/plain")
-  names += ("sign_hunter/sequential", "rays/published", "rays/votes", "decision/pop_skip_jump")
-  names += ("nes/informed",)
-  ball = panel.Radius("l2", 3.0)
-  fell = {x: round(100 * panel.reached(load(x), ball)[1e-4].rate) for x in names}
-  said = (
-    f"variance 1e-4 QL takes {fell['ql/plain']} images; SignHunter "
-    f"{fell['sign_hunter/published']} as published and {fell['sign_hunter/sequential']} when it "
-    f"tests each step, Square {fell['square/published']} and {fell['square/asked_again']} when it "
-    f"asks about its best image again, RayS on labels {fell['rays/published']} and "
-    f"{fell['rays/votes']} with votes."
-  )
-  assert said in prose("README.md")
-  assert (
-    f"QL takes {fell['ql/plain']} images, SignHunter "
-    f"{fell['sign_hunter/published']}, Square {fell['square/published']}, RayS "
-    f"{fell['rays/published']}; those who know of the noise {fell['sign_hunter/sequential']} "
-    f"(SignHunter), {fell['square/asked_again']} (Square), {fell['rays/votes']} (RayS), and within "
-    f"l2 3.0 PopSkipJump {fell['decision/pop_skip_jump']} and informed NES {fell['nes/informed']}"
-  ) in index()
-  assert (
-    f"{fell['ql/plain']} of 100 at variance 1e-4; SignHunter and Square, which change the "
-    f"image by several units at once, take {fell['sign_hunter/published']} and "
-    f"{fell['square/published']} there"
-  ) in prose("panel_mnist")
 
 
 def test_what_is_said_of_an_attacker_who_measures_the_noise():
@@ -153,129 +117,6 @@ def test_what_is_said_of_one_weight_of_the_loss_and_three():
   ) in prose("headline_mnist")
 
 
-def test_what_is_said_of_starts_that_cost_nothing_and_of_longer_probes():
-  """The counts at all variances, of transfers, the evolution strategy and Bandits."""
-  strengths = (0, 1e-6, 1e-4, 1e-2, 5.76e-2)
-
-  def fell(each, first=False):
-    rows = [trials_at(f"panel_mnist/{each}", strength) for strength in strengths]
-    return [
-      sum(r["clean_success"] and (not first or r["num_queries"] == 1) for r in x) for x in rows
-    ]
-
-  wide, clean, mimic = fell("bandits/wide"), fell("square/transferred"), fell("square/mimic")
-  plain, votes = fell("evolution/plain"), fell("evolution/votes")
-  spsa, long_probes = fell("spsa/published"), fell("spsa/wide")
-  cached = fell("square/published")
-  said = prose("panel_mnist")
-  for sentence in (
-    f"it takes {wide[1]} at 1e-6 and {wide[2]} at 1e-4, more than its {wide[0]} without noise",
-    f"{spsa[0]} images without noise, {spsa[1]} at 1e-6, {spsa[2]}, {spsa[3]} and {spsa[4]} at "
-    "1e-4, 1e-2 and 5.76e-2 as published; with probes ten times as long and votes "
-    f"{', '.join(map(str, long_probes[:4]))} and {long_probes[4]}.",
-    f"already a success on {fell('square/transferred', first=True)[0]} of 100 images",
-    f"{clean[2]} at 1e-4, {clean[3]} and {clean[4]} at 1e-2 and 5.76e-2, as published",
-    f"begins with {fell('square/mimic', first=True)[0]} successes and ends at {mimic[2]}, "
-    f"{mimic[3]} and {mimic[4]}, where Square without it ends at {cached[2]}, {cached[3]} and "
-    f"{cached[4]}",
-    f"takes {plain[2]} and {plain[3]} at 1e-4 and 1e-2 on single looks; votes add little until "
-    f"5.76e-2 ({votes[4]} instead of {plain[4]})",
-  ):
-    assert sentence in said, sentence
-
-
-def test_what_is_said_of_square_by_another_statistic():
-  variances = (1e-6, 1e-4, 1e-2, 5.76e-2)
-  fell = {
-    name: ", ".join(str(_fell(trials_at(f"panel_mnist/square/{name}", x))) for x in variances)
-    for name in ("asked_again", "asked_again_margin", "sequential", "sequential_margin")
-  }
-  tested_rows, asked_rows = (
-    trials_at(f"panel_mnist/square/{x}", 1e-4) for x in ("sequential", "asked_again")
-  )
-  again, by_margin, tested, tested_by_margin = (
-    " and ".join(x.rsplit(", ", 1)) for x in fell.values()
-  )
-  assert (
-    f"at 1e-4 the {_fell(tested_rows)} images that fall cost it {_price(tested_rows):.0f} queries "
-    f"in the median, where two looks a step take {_fell(asked_rows)} for "
-    f"{_price(asked_rows):.0f}, and"
-  ) in prose("panel_mnist")
-  assert (
-    f"Square takes {by_margin} at the four variances when it asks again, not {again}, and "
-    f"{tested_by_margin} with the test, not {tested}:"
-  ) in prose("panel_mnist")
-
-
-def test_what_is_said_of_the_panel_on_cifar10():
-  """The counts in the index and in the folder's own text."""
-  names = ("square", "sign_hunter", "spsa", "rays", "bandits", "ql")
-  trials = {x: trials_at(f"panel_cifar10/{x}/published", 0) for x in names}
-  fell = {x: sum(r["clean_success"] for r in rows) for x, rows in trials.items()}
-  median = {
-    x: round(median_of_all(rows, "num_queries")) for x, rows in trials.items() if fell[x] > 25
-  }
-  evolution, zoo = (
-    trials_at(f"panel_cifar10/{x}", 0) for x in ("evolution/plain", "zoo/published")
-  )
-  assert all(r["l2"] < 0.1 for r in zoo if r["clean_success"])
-  assert fell["square"] == fell["sign_hunter"]
-  assert (
-    f"Square and SignHunter {fell['square']}, SPSA {fell['spsa']}, RayS on labels {fell['rays']}, "
-    f"Bandits {fell['bandits']}, QL {fell['ql']}, an evolution strategy {_fell(evolution)}, APGD "
-    f"with gradients {_fell(trials_at('panel_cifar10/apgd/xent', 0))} |"
-  ) in index()
-  said = prose("panel_cifar10")
-  for sentence in (
-    f"need a median of {median['square']} and {median['sign_hunter']} queries, and Bandits leaves "
-    f"{50 - fell['bandits']}:",
-    f"QL takes {fell['ql']} of 50",
-    f"RayS, from labels alone, takes {fell['rays']}.",
-    f"takes {_fell(evolution)}, at a median of {median_of_all(evolution, 'num_queries'):.0f} "
-    "queries. ZOO as published "
-    f"takes {_fell(zoo)}, all within l2 0.1: 10,000 queries are "
-    f"{max(r['num_steps'] for r in zoo)} of its steps.",
-    f"APGD, which has gradients, takes all {_fell(trials_at('panel_cifar10/apgd/xent', 0))};",
-    *_without_a_ball(),
-    *_on_labels(),
-  ):
-    assert sentence in said, sentence
-
-
-def _fell(rows):
-  return sum(r["clean_success"] for r in rows)
-
-
-def _price(rows):
-  """The median queries of those that fell."""
-  return np.median([r["num_queries"] for r in rows if r["clean_success"]])
-
-
-def _without_a_ball():
-  """What is said of attacks in no ball on CIFAR10."""
-  found = {}
-  for name in ("decision/hop_skip_jump", "decision/pop_skip_jump", "nes/informed"):
-    rows = trials_at(f"panel_cifar10/{name}", 0)
-    found[name] = f"{median_of_all(rows, 'l2'):.3f}", _near(rows, 0.5)
-  (hop, num_hop), (pop, num_pop), (nes, num_nes) = found.values()
-  return (
-    f"median l2 distance of {hop} ({num_hop} within 0.5), PopSkipJump-lite at {pop} ({num_pop})",
-    f"(median {float(nes):.2f}; {num_nes} within 0.5)",
-  )
-
-
-def _on_labels():
-  """What is said of attacks that are told little on CIFAR10."""
-  top, labels = (
-    trials_at(f"panel_cifar10/labels/{x}", 0) for x in ("partial_information", "label_only")
-  )
-  assert not any(r["claimed"] for r in labels) and {r["num_steps"] for r in labels} == {100}
-  return (
-    f"brings {_fell(top)} images back into the ball.",
-    f"cut off at the ball, fools {_fell(labels)} times.",
-  )
-
-
 _RANGE = (0, 0.5, 1)  # of the factors of random scaling: its powers
 
 
@@ -300,8 +141,8 @@ def test_what_is_said_of_the_controls():
     [sum(r["clean_success"] for r in read(f"scaling/{each}") if r["strength"] == x) for x in _RANGE]
     for each in ("ql", "ql_dlr")
   )
-  through = _near(read("scaling/informed"), 3)
-  without = _near(trials_at("panel_mnist/nes/informed", 0), 3)
+  through = near(read("scaling/informed"), 3)
+  without = near(trials_at("panel_mnist/nes/informed", 0), 3)
   by_pilot = sum(r["chosen"]["dlr"] for r in read("scaling/informed"))
   said = prose("controls_mnist")
   for sentence in (
