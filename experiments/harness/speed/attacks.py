@@ -51,7 +51,6 @@ def endless(image_shape: tuple[int, ...]) -> list[Endless]:
   """
   half = min(128, math.prod(image_shape) // 2)
   shared = {"max_steps": 10**9, "binary_search_steps": 1, "check_every": None}
-  measured = {"max_steps": 10**6, "confirmations": 16}  # with 24 pairs, as in the panel
   zoo = attacks.zoo(_OBJECTIVE, num_coordinates=half, **shared)
   nes = attacks.carlini_wagner(_OBJECTIVE, estimators.nes(num_pairs=half), **shared)
   never = _OBJECTIVE._replace(achieved=lambda row, label: jnp.zeros((), bool))
@@ -59,9 +58,14 @@ def endless(image_shape: tuple[int, ...]) -> list[Endless]:
   found = [
     Endless("zoo", zoo),
     Endless("zoo, averaging 100", zoo, 100),
-    Endless("informed_zoo", attacks.informed_zoo(chance, num_coordinates=24, **measured)),
+    Endless(
+      "informed_zoo",
+      attacks.informed_zoo(chance, num_coordinates=24, confirmations=16, max_steps=10**6),
+    ),
     Endless("nes", nes),
-    Endless("informed_nes", attacks.informed_nes(chance, num_pairs=24, **measured)),
+    Endless(
+      "informed_nes", attacks.informed_nes(chance, num_pairs=24, confirmations=16, max_steps=10**6)
+    ),
     Endless("ql", attacks.ql(never)),
     Endless("bandits", attacks.bandits(never, prior_size=8)),
     Endless("spsa", attacks.spsa(never, num_pairs=half, num_steps=10**9)),
