@@ -43,6 +43,11 @@ def trials_at(folder: str, strength: float) -> list[dict]:
   return [r for r in load(folder).records if r["strength"] == strength]
 
 
+def num_fell(trials: list[dict]) -> int:
+  """How many trials fool the undefended model."""
+  return sum(r["clean_success"] for r in trials)
+
+
 def near(trials: list[dict], *far: float) -> str:
   """How many trials end within each l2 distance, beside each other."""
   return " / ".join(f"{radii.success_within(trials, r)[0] * len(trials):.0f}" for r in far)

@@ -8,6 +8,7 @@ import published_columns
 from published_columns import CLEAN
 from published_columns import Column
 from published_columns import median_of_all
+from published_columns import num_fell
 from published_columns import of
 from published_columns import prose
 from published_columns import trials_at
@@ -112,7 +113,7 @@ def test_what_is_said_of_a_decision_attack_in_much_noise():
   at = functools.partial(trials_at, "panel_mnist/decision/pop_skip_jump")
   far = lambda x: median_of_all(at(x), "l2")
   assert (
-    f"there it still brings {sum(r['clean_success'] for r in at(5.76e-2))} over the boundary, but "
+    f"there it still brings {num_fell(at(5.76e-2))} over the boundary, but "
     f"as each label tells less, 10,000 of them end at a median distance of {far(5.76e-2):.2f}, "
     f"where without noise they end at {far(0.0):.2f}."
   ) in prose("panel_mnist")
@@ -153,7 +154,7 @@ def test_what_is_said_of_the_law_of_probe_lengths():
   times = lambda rows: [f"{r['predicted'][1] / r['used'][1]:.2g}" for r in rows]
   listed = lambda values: f"{', '.join(map(str, values[:-1]))} and {values[-1]}"
   trials = [trials_at("controls_mnist/ql/long", r["strength"]) for r in way]
-  fell = [sum(r["clean_success"] for r in members) for members in trials]
+  fell = [num_fell(members) for members in trials]
   assert max(r["num_queries"] for members in trials for r in members if r["clean_success"]) == 4386
   said = prose("controls_mnist")
   for sentence in (
@@ -179,7 +180,7 @@ def test_what_is_said_of_the_law_of_probe_lengths():
 
 
 def test_what_is_said_of_whose_numbers_ql_has():
-  fell = lambda folder, x: sum(r["clean_success"] for r in trials_at(folder, x))
+  fell = lambda folder, x: num_fell(trials_at(folder, x))
   theirs, ours = (
     [fell(each, x) for x in (0.0, 1e-4)]
     for each in ("controls_mnist/ql/published", "panel_mnist/ql/plain")
@@ -198,7 +199,7 @@ def test_what_is_said_of_whose_numbers_ql_has():
 def test_what_is_said_of_rays_with_votes():
   strengths = (1e-6, 1e-4, 1e-2, 5.76e-2)
   at = {x: trials_at("panel_mnist/rays/votes", x) for x in (0.0, *strengths)}
-  fell = [sum(r["clean_success"] for r in at[x]) for x in strengths]
+  fell = [num_fell(at[x]) for x in strengths]
   claimed = sum(r["claimed"] for r in at[5.76e-2])
   costs = [f"{median_of_all(at[x], 'num_queries'):,.0f}" for x in (0.0, 1e-6, 1e-2)]
   assert all(0.295 < r["linf"] <= 0.3 + 1e-6 for x in strengths for r in at[x] if r["claimed"])

@@ -5,6 +5,7 @@ import published_columns
 from published_columns import index
 from published_columns import median_of_all
 from published_columns import near
+from published_columns import num_fell
 from published_columns import prose
 from published_columns import trials_at
 
@@ -75,7 +76,7 @@ def test_what_is_said_of_starts_that_cost_nothing_and_of_longer_probes():
 def test_what_is_said_of_square_by_another_statistic():
   variances = (1e-6, 1e-4, 1e-2, 5.76e-2)
   fell = {
-    name: ", ".join(str(_fell(trials_at(f"panel_mnist/square/{name}", x))) for x in variances)
+    name: ", ".join(str(num_fell(trials_at(f"panel_mnist/square/{name}", x))) for x in variances)
     for name in ("asked_again", "asked_again_margin", "sequential", "sequential_margin")
   }
   tested_rows, asked_rows = (
@@ -85,8 +86,8 @@ def test_what_is_said_of_square_by_another_statistic():
     " and ".join(x.rsplit(", ", 1)) for x in fell.values()
   )
   assert (
-    f"at 1e-4 the {_fell(tested_rows)} images that fall cost it {_price(tested_rows):.0f} queries "
-    f"in the median, where two looks a step take {_fell(asked_rows)} for "
+    f"at 1e-4 the {num_fell(tested_rows)} images that fall cost it {_price(tested_rows):.0f} "
+    f"queries in the median, where two looks a step take {num_fell(asked_rows)} for "
     f"{_price(asked_rows):.0f}, and"
   ) in prose("panel_mnist")
   assert (
@@ -110,9 +111,10 @@ def test_what_is_said_of_the_panel_on_cifar10():
   assert fell["square"] == fell["sign_hunter"]
   assert (
     f"Square and SignHunter {fell['square']}, SPSA {fell['spsa']}, RayS on labels {fell['rays']}, "
-    f"Bandits {fell['bandits']}, QL {fell['ql']}, an evolution strategy {_fell(evolution)}, APGD "
-    f"with gradients {_fell(trials_at('panel_cifar10/apgd/xent', 0))}; begun on a substitute "
-    f"Square has {_at_once(trials_at('panel_cifar10/square/transferred', 0))} at the first look |"
+    f"Bandits {fell['bandits']}, QL {fell['ql']}, an evolution strategy {num_fell(evolution)}, "
+    f"APGD with gradients {num_fell(trials_at('panel_cifar10/apgd/xent', 0))}; begun on a "
+    f"substitute Square has {_at_once(trials_at('panel_cifar10/square/transferred', 0))} at the "
+    "first look |"
   ) in index()
   said = prose("panel_cifar10")
   for sentence in (
@@ -120,20 +122,16 @@ def test_what_is_said_of_the_panel_on_cifar10():
     f"{50 - fell['bandits']}:",
     f"QL takes {fell['ql']} of 50",
     f"RayS, from labels alone, takes {fell['rays']}.",
-    f"takes {_fell(evolution)}, at a median of {median_of_all(evolution, 'num_queries'):.0f} "
+    f"takes {num_fell(evolution)}, at a median of {median_of_all(evolution, 'num_queries'):.0f} "
     "queries. ZOO as published "
-    f"takes {_fell(zoo)}, all within l2 0.1: 10,000 queries are "
+    f"takes {num_fell(zoo)}, all within l2 0.1: 10,000 queries are "
     f"{max(r['num_steps'] for r in zoo)} of its steps.",
-    f"APGD, which has gradients, takes all {_fell(trials_at('panel_cifar10/apgd/xent', 0))};",
+    f"APGD, which has gradients, takes all {num_fell(trials_at('panel_cifar10/apgd/xent', 0))};",
     *_without_a_ball(),
     *_on_labels(),
     *_transferred(),
   ):
     assert sentence in said, sentence
-
-
-def _fell(rows):
-  return sum(r["clean_success"] for r in rows)
 
 
 def _price(rows):
@@ -168,9 +166,10 @@ def _transferred():
   )
   median = lambda rows: f"{median_of_all(rows, 'num_queries'):,.0f}"
   return (
-    f"{_at_once(clean)} of 50 images fall at the first look, and Square goes on to {_fell(clean)}.",
-    f"it begins with {_at_once(mimic)} and ends at {_fell(mimic)}, at a median of {median(mimic)} "
-    f"queries where Square by itself needs {median(alone)}.",
+    f"{_at_once(clean)} of 50 images fall at the first look, and Square goes on to "
+    f"{num_fell(clean)}.",
+    f"it begins with {_at_once(mimic)} and ends at {num_fell(mimic)}, at a median of "
+    f"{median(mimic)} queries where Square by itself needs {median(alone)}.",
   )
 
 
@@ -181,6 +180,6 @@ def _on_labels():
   )
   assert not any(r["claimed"] for r in labels) and {r["num_steps"] for r in labels} == {100}
   return (
-    f"brings {_fell(top)} images back into the ball.",
-    f"cut off at the ball, fools {_fell(labels)} times.",
+    f"brings {num_fell(top)} images back into the ball.",
+    f"cut off at the ball, fools {num_fell(labels)} times.",
   )

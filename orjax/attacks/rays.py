@@ -105,8 +105,9 @@ def _rays(objective, radius, tolerance, rule, checking, num_rows):
 
   def held(state):
     """How far along the record's signs lies what is voted on, and handed in."""
-    at_the_edge = within(state) & (checking and radius is not None)
-    return jnp.where(at_the_edge, jnp.float32(limit(state)), state.distance)
+    if radius is None or not checking:
+      return state.distance
+    return jnp.where(within(state), jnp.float32(limit(state)), state.distance)
 
   def init(key, example):
     del key

@@ -138,13 +138,10 @@ def query_law(rows: list[dict], path: pathlib.Path) -> None:
     shift, _ = style.side_by_side(number, len(strengths))
     color = f"C{number}"
     for row in (row for row in honest if row["strength"] == strength):
-      (predicted, used), x = (
-        (row[side][1] for side in ("predicted", "used")),
-        names.index(row["attack"]),
-      )
+      predicted, used = row["predicted"][1], row["used"][1]
       never = predicted is None
       ax.plot(
-        x + shift,
+        names.index(row["attack"]) + shift,
         1.04 if never else predicted / (used or row["spent"]),
         "^" if never else "v" if used is None else "o",
         color=color,
